@@ -1,0 +1,117 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Ajv } from 'ajv';
+import { ImpGemError, messageOf } from '../errors.ts';
+import { type Settings, SettingsSchema } from './schema.ts';
+
+const NAMES = Object.keys(SettingsSchema.properties);
+const OURS = /^IMPGEM_/;
+
+/** Names of settings whose value must never be shown. */
+export const SECRET_SETTINGS = Object.entries(SettingsSchema.properties)
+  .filter(([, schema]) => 'secret' in schema)
+  .map(([name]) => name);
+
+/**
+ * Settings from `env`, a `.env` file in `folder` (the environment wins), and `NAME_FILE` for each NAME.
+ * Throws ImpGemError `settings-invalid` whose message names every bad key, one a line; never a value of a secret.
+ */
+export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = process.cwd()): Settings {
+  const problems: string[] = [];
+  const given: Record<string, string> = {};
+  const all = { ...readDotEnv(resolve(folder, '.env')), ...withoutUndefined(env) };
+  for (const [name, value] of Object.entries(all)) {
+    if (NAMES.includes(name)) {
+      if (value !== '') given[name] = value;
+    } else if (name.endsWith('_FILE') && NAMES.includes(name.slice(0, -5))) {
+      const target = name.slice(0, -5);
+      if (all[target]) problems.push(`${name}: ${target} is set as well; keep one of the two`);
+      else
+        try {
+          given[target] = readFileSync(resolve(folder, value), 'utf8').trimEnd();
+        } catch (error) {
+          problems.push(`${name}: cannot be read: ${messageOf(error)}`);
+        }
+    } else if (OURS.test(name)) {
+      const near = nearest(name, NAMES);
+      problems.push(`${name}: no such setting${near ? `; did you mean ${near}?` : ''}`);
+    }
+  }
+  const ajv = new Ajv({ allErrors: true, coerceTypes: true, useDefaults: true, keywords: ['secret'], verbose: true });
+  const validate = ajv.compile<Settings>(SettingsSchema);
+  const settings: unknown = { ...given };
+  if (!validate(settings)) {
+    const bad = new Set<string>();
+    for (const error of validate.errors ?? []) {
+      const name = error.instancePath.slice(1);
+      if (bad.has(name)) continue;
+      bad.add(name);
+      const schema = SettingsSchema.properties[name as keyof Settings];
+      const shown = SECRET_SETTINGS.includes(name) ? '' : ` (is "${given[name] ?? ''}")`;
+      problems.push(
+        `${name}: ${explain(error.keyword, error.params, schema)}${shown}. ${'description' in schema ? schema.description : ''}`,
+      );
+    }
+  }
+  if (problems.length > 0)
+    throw new ImpGemError(
+      'settings-invalid',
+      `Settings are not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`,
+    );
+  return settings as Settings;
+}
+
+function explain(keyword: string, params: Record<string, string | number>, schema: object): string {
+  if (keyword === 'const' || keyword === 'anyOf' || keyword === 'enum') {
+    const options = 'anyOf' in schema && Array.isArray(schema.anyOf) ? (schema.anyOf as { const: string }[]) : [];
+    return `must be one of ${options.map((option) => option.const).join(', ')}`;
+  }
+  if (keyword === 'pattern') return `does not have the right form (${String(params['pattern'])})`;
+  if (keyword === 'type') return `must be of type ${String(params['type'])}`;
+  if (keyword === 'minLength') return `must have at least ${String(params['limit'])} characters`;
+  return `must be ${params['comparison'] ?? ''} ${params['limit'] ?? ''}`.trim();
+}
+
+function readDotEnv(file: string): Record<string, string> {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    return {};
+  }
+  const found: Record<string, string> = {};
+  for (const line of text.split('\n')) {
+    const match = /^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$/.exec(line);
+    if (!match) continue;
+    const [, name, raw] = match as unknown as [string, string, string];
+    found[name] = /^(["'])(.*)\1$/.exec(raw)?.[2] ?? raw.replace(/\s+#.*$/, '');
+  }
+  return found;
+}
+
+function withoutUndefined(env: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).filter((pair): pair is [string, string] => pair[1] !== undefined));
+}
+
+/** The candidate at the smallest edit distance, if it is near enough to be a slip of the pen. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: { candidate: string; distance: number } | undefined;
+  for (const candidate of candidates) {
+    const distance = editDistance(word, candidate);
+    if (!best || distance < best.distance) best = { candidate, distance };
+  }
+  return best && best.distance <= Math.max(1, Math.floor(word.length / 3)) ? best.candidate : undefined;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitute = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(substitute, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

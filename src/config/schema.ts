@@ -1,0 +1,178 @@
+/** Every setting, once: this schema validates the environment, types the code and writes the table in the README. */
+import Type, { type Static } from 'typebox';
+
+const secret = { secret: true };
+
+export const SettingsSchema = Type.Object(
+  {
+    IMPGEM_DATA: Type.String({
+      default: '.impgem',
+      minLength: 1,
+      description: 'Data folder: logs, artifacts, caches, mirrors, the embedded Redis.',
+    }),
+    IMPGEM_LISTEN: Type.String({
+      default: '127.0.0.1:8000',
+      pattern: '^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$',
+      description: 'Address and port of the HTTP server; port 0 takes a free one.',
+    }),
+    IMPGEM_PUBLIC_URL: Type.Optional(
+      Type.String({
+        pattern: '^https?://[^\\s/]+(/[^\\s?#]*)?$',
+        description: 'Address people reach the server at; stands in commit statuses. Default: the address listened on.',
+      }),
+    ),
+    REDIS_URL: Type.Optional(
+      Type.String({
+        pattern: '^(rediss?|unix)://',
+        description: 'Redis 6.2 or newer, append-only, noeviction. Unset: `impgem up` starts a private one.',
+      }),
+    ),
+    IMPGEM_API_TOKEN: Type.Optional(
+      Type.String({
+        ...secret,
+        minLength: 16,
+        description: 'Bearer token for writes over HTTP. `impgem up` makes one on first start.',
+      }),
+    ),
+    IMPGEM_WEBHOOK_SECRET: Type.Optional(
+      Type.String({
+        ...secret,
+        minLength: 8,
+        description: 'Secret that the forge signs deliveries with. `impgem up` makes one on first start.',
+      }),
+    ),
+    IMPGEM_GITHUB_URL: Type.String({
+      default: 'https://github.com',
+      pattern: '^(https?|ssh|file)://',
+      description: 'Where GitHub repositories are cloned from (`file://` only with IMPGEM_ALLOW_FILE).',
+    }),
+    IMPGEM_GITHUB_API_URL: Type.String({
+      default: 'https://api.github.com',
+      pattern: '^https?://',
+      description: 'GitHub API.',
+    }),
+    IMPGEM_GITHUB_TOKEN: Type.Optional(
+      Type.String({ ...secret, minLength: 1, description: 'Token for statuses and private repositories on GitHub.' }),
+    ),
+    IMPGEM_GITEA_URL: Type.Optional(
+      Type.String({
+        pattern: '^(https?|ssh|file)://',
+        description: 'Address of Gitea or Forgejo. Needed for its webhooks.',
+      }),
+    ),
+    IMPGEM_GITEA_API_URL: Type.Optional(
+      Type.String({
+        pattern: '^https?://',
+        description: 'API address of Gitea. Default: IMPGEM_GITEA_URL + `/api/v1`.',
+      }),
+    ),
+    IMPGEM_GITEA_TOKEN: Type.Optional(
+      Type.String({ ...secret, minLength: 1, description: 'Token for statuses and private repositories on Gitea.' }),
+    ),
+    IMPGEM_ALLOW_REPOSITORIES: Type.Optional(
+      Type.String({
+        description:
+          'Globs of `forge/owner/name`, comma-separated; only these may run. Unset: every repository that sends a signed delivery.',
+      }),
+    ),
+    IMPGEM_TRUSTED_REPOSITORIES: Type.Optional(
+      Type.String({ description: 'Globs of repositories whose steps may use `docker: true`.' }),
+    ),
+    IMPGEM_ALLOW_FILE: Type.Boolean({ default: false, description: 'Allow `file://` forge addresses (demo, tests).' }),
+    IMPGEM_STATUS_PREFIX: Type.String({
+      default: 'impgem',
+      pattern: '^[A-Za-z0-9_.-]{1,40}$',
+      description: 'First part of the commit status context.',
+    }),
+    IMPGEM_EXECUTOR: Type.Union([Type.Literal('auto'), Type.Literal('docker'), Type.Literal('sandbox')], {
+      default: 'auto',
+      description: '`auto`: docker if an engine answers, else sandbox.',
+    }),
+    IMPGEM_IMAGE: Type.String({ default: 'debian:bookworm-slim', description: 'Image of a step that names none.' }),
+    IMPGEM_CONCURRENCY: Type.Integer({
+      default: 2,
+      minimum: 1,
+      maximum: 256,
+      description: 'Jobs that one worker runs at the same time.',
+    }),
+    IMPGEM_WORKER_NAME: Type.Optional(
+      Type.String({ pattern: '^[A-Za-z0-9_.-]{1,64}$', description: 'Name of the worker. Default: the host name.' }),
+    ),
+    IMPGEM_WORKER_LABELS: Type.Optional(
+      Type.String({ description: 'Labels of the worker for `runs-on`, comma-separated.' }),
+    ),
+    IMPGEM_SERVER_URL: Type.Optional(
+      Type.String({
+        pattern: '^https?://',
+        description: 'Where a worker sends logs and artifacts when it does not share the data folder with the server.',
+      }),
+    ),
+    IMPGEM_RUN_AS: Type.Optional(
+      Type.String({
+        pattern: '^[0-9]+(:[0-9]+)?$',
+        description: 'User id (and group) of steps in containers. Default: the user of the image.',
+      }),
+    ),
+    IMPGEM_STEP_MEMORY: Type.String({
+      default: '4g',
+      pattern: '^[0-9]+[kmgKMG]?$',
+      description: 'Memory limit of a step.',
+    }),
+    IMPGEM_STEP_CPU: Type.Number({ default: 2, exclusiveMinimum: 0, description: 'CPU limit of a step, in cores.' }),
+    IMPGEM_STEP_PIDS: Type.Integer({ default: 2048, minimum: 16, description: 'Process limit of a step.' }),
+    IMPGEM_LOG_LIMIT: Type.String({
+      default: '4g',
+      pattern: '^[0-9]+[kmgKMG]?$',
+      description: 'Bytes of log of a step; past it the step fails.',
+    }),
+    IMPGEM_JOB_TIMEOUT: Type.String({
+      default: '1h',
+      pattern: '^[0-9]+(ms|s|m|h|d)$',
+      description: 'Time limit of a job that names none.',
+    }),
+    IMPGEM_FETCH_TIMEOUT: Type.String({
+      default: '2m',
+      pattern: '^[0-9]+(ms|s|m|h|d)$',
+      description: 'Time limit of a git fetch.',
+    }),
+    IMPGEM_PULL_POLICY: Type.Union([Type.Literal('missing'), Type.Literal('always')], {
+      default: 'missing',
+      description: 'When images are pulled.',
+    }),
+    IMPGEM_SANDBOX_MOUNTS: Type.Optional(
+      Type.String({ description: 'More host folders that sandbox steps may read, comma-separated.' }),
+    ),
+    IMPGEM_CATCH_UP: Type.String({
+      default: '5m',
+      pattern: '^(off|[0-9]+(ms|s|m|h|d))$',
+      description:
+        'How often known repositories are asked for pushes whose delivery never came; `off` switches it off.',
+    }),
+    IMPGEM_KEEP_RUNS: Type.Integer({
+      default: 1000,
+      minimum: 10,
+      description: 'Finished runs kept in Redis; older ones are read from the archive.',
+    }),
+    IMPGEM_METRICS_TOKEN: Type.Optional(
+      Type.String({ ...secret, minLength: 8, description: 'Bearer token for /metrics; unset: the API token.' }),
+    ),
+    IMPGEM_LOG_LEVEL: Type.Union(
+      [Type.Literal('debug'), Type.Literal('info'), Type.Literal('warn'), Type.Literal('error')],
+      { default: 'info', description: 'Level of our own log.' },
+    ),
+    DOCKER_HOST: Type.Optional(
+      Type.String({
+        pattern: '^(unix|tcp|http|https)://',
+        description: 'Engine. Default: unix:///var/run/docker.sock.',
+      }),
+    ),
+    DOCKER_TLS_VERIFY: Type.Optional(Type.String({ description: 'Non-empty: TLS with client certificate.' })),
+    DOCKER_CERT_PATH: Type.Optional(Type.String({ description: 'Folder of ca.pem, cert.pem, key.pem.' })),
+    DOCKER_AUTH_CONFIG: Type.Optional(
+      Type.String({ ...secret, description: 'Registry credentials, in the format of ~/.docker/config.json.' }),
+    ),
+  },
+  { $id: 'https://impgem.dev/schemas/settings.json', title: 'Imp Gem settings' },
+);
+
+export type Settings = Static<typeof SettingsSchema>;

@@ -1,0 +1,106 @@
+/** What the job runner is handed. `impgem worker` and `impgem run` differ only in these. */
+import type { PipelineEvent } from '../runs/event.ts';
+import type { CacheSpec, CloneSpec, JobSpec } from '../runs/plan.ts';
+import type { FinalState, LogKey, Run, State, Step } from '../runs/run.ts';
+
+/** One job to run, complete: nothing else is looked up. Plain JSON but for the ports. */
+export interface Assignment {
+  run: Omit<Run, 'jobs'>;
+  event: PipelineEvent;
+  spec: JobSpec;
+  clone: CloneSpec;
+  attempt: number;
+  /** 0 in `impgem run`. */
+  fence: number;
+  /** Result and outputs of what it needs, by key as written (`needs.KEY`). */
+  needs: Record<string, { result: State; outputs: Record<string, string> }>;
+  /** Steps as last recorded: all `pending` for a new attempt; with states when a lost job may be adopted. */
+  steps: Step[];
+  /** Said in the job's log before anything else: `attempt 2: worker w1 was lost`. */
+  notes: string[];
+  /** A job of an event that may use secrets and write caches (not a fork's pull request). */
+  trusted: boolean;
+  /** For CI_* variables: address of the run's page, of the forge, clone address without credentials. */
+  links: { run?: string; forge?: string; repository?: string; clone?: string };
+}
+
+/** The outcome of a job; the caller records it. */
+export interface JobResult {
+  state: FinalState;
+  reason?: string;
+  outputs: Record<string, string>;
+  /** The failure was ours (engine, git, disk): `retry.infrastructure` applies. */
+  infrastructure: boolean;
+  /** Exit code of the failing step, for `retry.exitCodes`. */
+  exitCode?: number;
+}
+
+export interface StateReporter {
+  /** Throws LostJobError when another worker has the job now. */
+  step(index: number, change: Partial<Step> & { state: State }): Promise<void>;
+}
+
+export interface LogWriter {
+  /** Bytes already stored: where an adopted step goes on. */
+  length(key: LogKey): Promise<number>;
+  /** Stores bytes at an offset: the same bytes at the same offset are harmless, a gap is refused. */
+  append(key: LogKey, offset: number, bytes: Buffer): Promise<void>;
+  /** No more will come; durable when it settles. */
+  close(key: LogKey): Promise<void>;
+}
+
+export interface ArtifactStore {
+  /** Takes files (host paths that were opened without following links) of one job into the run's artifacts. */
+  add(run: string, job: string, files: ArtifactFile[]): Promise<void>;
+}
+
+export interface ArtifactFile {
+  /** Relative, `/`-separated, normalised. */
+  path: string;
+  /** Host path. */
+  source: string;
+  name?: string;
+  expiresAt?: string;
+}
+
+/** The scope keeps repositories apart; a pull request reads its own and its target's scope, and writes only its own. */
+export interface CacheScope {
+  repository: string;
+  /** Scopes to read, in order; the first is the one to write; empty `write`: read only. */
+  read: string[];
+  write?: string;
+}
+
+export interface CacheStore {
+  /** Restores the newest match into the job's folder; gives the key found, or undefined. `roots` maps `workspace`/`home` to host folders. */
+  restore(scope: CacheScope, cache: CacheSpec, roots: CacheRoots): Promise<string | undefined>;
+  /** Keeps `paths` under the exact key, unless it exists. Gives false when it was there already or may not be written. */
+  save(scope: CacheScope, cache: CacheSpec, roots: CacheRoots): Promise<boolean>;
+}
+
+export interface CacheRoots {
+  workspace: string;
+  home: string;
+}
+
+export interface SecretSource {
+  /** Values by name; a name that nobody gave is absent. */
+  get(repository: string, names: string[]): Promise<Map<string, string>>;
+}
+
+export interface WorkspaceSource {
+  /**
+   * Fills `folder` (exists, empty) with the commit and a working `.git`; gives the host path of the mirror's objects that
+   * must be visible at STEP_PATHS.objects, if any. Host git never runs in it again.
+   */
+  create(assignment: Assignment, folder: string, signal: AbortSignal): Promise<{ objects?: string }>;
+}
+
+export interface JobPorts {
+  logs: LogWriter;
+  report: StateReporter;
+  artifacts: ArtifactStore;
+  caches: CacheStore;
+  secrets: SecretSource;
+  workspaces: WorkspaceSource;
+}
