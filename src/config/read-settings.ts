@@ -49,7 +49,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
       const schema = SettingsSchema.properties[name as keyof Settings];
       const shown = SECRET_SETTINGS.includes(name) ? '' : ` (is "${given[name] ?? ''}")`;
       problems.push(
-        `${name}: ${explain(error.keyword, error.params, schema)}${shown}. ${'description' in schema ? schema.description : ''}`,
+        `${name}: ${explain(error.keyword, error.params, schema)}${shown}. ${'description' in schema ? String(schema.description) : ''}`,
       );
     }
   }
