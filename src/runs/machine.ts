@@ -1,0 +1,327 @@
+/**
+ * The state machine of runs, in one place: pure functions from a record to the next record. A function that finds its
+ * move not allowed gives the same object back, so callers see "nothing happened" by identity, and the store writes only
+ * what differs. Atomicity is the store's: every result is written by compare-and-set on `version`.
+ */
+import type { JobSpec, Plan } from './plan.ts';
+import { type FinalState, type Job, type JobControl, type RunRecord, type State, type Step, isFinal } from './run.ts';
+
+/** How often a job may lose its worker before it ends `errored`. */
+export const MAX_LOSSES = 3;
+
+export interface JobOutcome {
+  state: FinalState;
+  reason?: string;
+  outputs: Record<string, string>;
+  infrastructure: boolean;
+  exitCode?: number;
+}
+
+/** Decides an `if` that reads the results of needs; gives an error sentence when it cannot be evaluated. */
+export type DecideIf = (spec: JobSpec, record: RunRecord) => boolean | { error: string };
+
+/** What `advance` needs to know beside the record. */
+export interface Rules {
+  plan: Plan;
+  decideIf: DecideIf;
+}
+
+export function initialJob(spec: JobSpec): { job: Job; control: JobControl } {
+  const job: Job = {
+    id: spec.id,
+    name: spec.name,
+    needs: spec.needs.map((need) => need.job),
+    state: 'pending',
+    attempt: 1,
+    steps: freshSteps(spec),
+    ...(spec.allowFailure ? { allowFailure: true } : {}),
+  };
+  return { job, control: { fence: 0, losses: 0, retries: 0 } };
+}
+
+/** A worker takes the job with the ticket of this fence. The fence grows, so that the ticket works once. */
+export function claim(record: RunRecord, id: string, fence: number, worker: string, now: string): RunRecord {
+  const job = jobOf(record, id);
+  const control = record.control[id];
+  if (job?.state !== 'pending' || !control?.readyAt || control.fence !== fence || isFinal(record.state)) return record;
+  const { waitingFor: _, ...rest } = job;
+  const next = withJob(
+    record,
+    { ...rest, state: 'running', worker, startedAt: job.startedAt ?? now },
+    { ...control, fence: fence + 1 },
+  );
+  return record.state === 'pending' ? { ...next, state: 'running', startedAt: record.startedAt ?? now } : next;
+}
+
+/** A new attempt of a job that this worker holds: what was running is gone. Earlier logs stay under their attempt. */
+export function beginAttempt(record: RunRecord, spec: JobSpec, fence: number): RunRecord {
+  const job = held(record, spec.id, fence);
+  if (!job) return record;
+  return withJob(record, { ...job, attempt: job.attempt + 1, steps: freshSteps(spec) }, controlOf(record, spec.id));
+}
+
+/** A step's news from the worker that holds the job; a step in a final state never changes. */
+export function reportStep(
+  record: RunRecord,
+  id: string,
+  fence: number,
+  index: number,
+  change: Partial<Step> & { state: State },
+): RunRecord {
+  const job = held(record, id, fence);
+  const step = job?.steps[index];
+  if (!job || !step || isFinal(step.state)) return record;
+  const steps = job.steps.slice();
+  steps[index] = { ...step, ...change };
+  return withJob(record, { ...job, steps }, controlOf(record, id));
+}
+
+/** The job ends, or starts over under its `retry`. */
+export function endJob(
+  record: RunRecord,
+  rules: Rules,
+  id: string,
+  fence: number,
+  end: JobOutcome,
+  now: string,
+): RunRecord {
+  const job = held(record, id, fence);
+  if (!job) return record;
+  const control = controlOf(record, id);
+  const spec = specOf(rules.plan, id);
+  if (spec && !control.cancelRequested && mayRetry(spec, control, end)) {
+    const again: Job = { ...job, state: 'pending', attempt: job.attempt + 1, steps: freshSteps(spec) };
+    const notBefore = new Date(Date.parse(now) + spec.retry.delayMs).toISOString();
+    return withJob(record, again, {
+      ...control,
+      fence: fence + 1,
+      retries: control.retries + 1,
+      readyAt: now,
+      notBefore,
+    });
+  }
+  const outcome =
+    control.cancelRequested && end.state !== 'succeeded'
+      ? { ...end, state: 'cancelled' as const, reason: control.cancelRequested }
+      : end;
+  return advance(finish(record, job, outcome, now), rules, now);
+}
+
+/**
+ * The worker that held the job is gone (or hands it over: `counts` false). The steps stay as they are: whoever claims it
+ * next may adopt what still runs, or begins a new attempt.
+ */
+export function releaseJob(
+  record: RunRecord,
+  rules: Rules,
+  id: string,
+  fence: number,
+  why: { counts: boolean; reason: string },
+  now: string,
+): RunRecord {
+  const job = held(record, id, fence);
+  if (!job) return record;
+  const control = controlOf(record, id);
+  const losses = control.losses + (why.counts ? 1 : 0);
+  const none = { outputs: {}, infrastructure: true };
+  if (control.cancelRequested)
+    return advance(
+      finish(record, job, { ...none, state: 'cancelled', reason: control.cancelRequested }, now),
+      rules,
+      now,
+    );
+  if (losses >= MAX_LOSSES)
+    return advance(
+      finish(record, job, { ...none, state: 'errored', reason: `${why.reason} (${losses} times)` }, now),
+      rules,
+      now,
+    );
+  const { worker: _, ...rest } = job;
+  return withJob(record, { ...rest, state: 'pending' }, { ...control, fence: fence + 1, losses, readyAt: now });
+}
+
+/** Always legal: what waits ends at once, what runs is asked to end. With `only`, one job. */
+export function requestCancel(record: RunRecord, rules: Rules, reason: string, now: string, only?: string): RunRecord {
+  if (isFinal(record.state)) return record;
+  let next = record;
+  for (const job of record.jobs) {
+    if (isFinal(job.state) || (only !== undefined && job.id !== only)) continue;
+    const control = controlOf(next, job.id);
+    if (control.cancelRequested) continue;
+    if (job.state === 'pending')
+      next = finish(next, job, { state: 'cancelled', reason, outputs: {}, infrastructure: false }, now);
+    else next = withJob(next, job, { ...control, cancelRequested: reason });
+  }
+  return next === record ? record : advance(next, rules, now);
+}
+
+/** A job that waits ends without having run. */
+export function endPending(
+  record: RunRecord,
+  rules: Rules,
+  id: string,
+  end: { state: FinalState; reason: string },
+  now: string,
+): RunRecord {
+  const job = jobOf(record, id);
+  if (job?.state !== 'pending') return record;
+  return advance(finish(record, job, { ...end, outputs: {}, infrastructure: true }, now), rules, now);
+}
+
+/** Idempotent: skips and readies what can be, and ends the run when every job has ended. */
+export function advance(record: RunRecord, rules: Rules, now: string): RunRecord {
+  if (isFinal(record.state)) return record;
+  let next = record;
+  for (let moved = true; moved;) {
+    moved = false;
+    for (const spec of rules.plan.jobs) {
+      const job = jobOf(next, spec.id);
+      const control = next.control[spec.id];
+      if (job?.state !== 'pending' || !control || control.readyAt) continue;
+      const verdict = judge(next, spec, rules);
+      if (verdict.kind === 'ready') next = ready(next, spec, job, control, now);
+      else if (verdict.kind === 'wait') {
+        if (job.waitingFor === verdict.for) continue;
+        next = withJob(next, { ...job, waitingFor: verdict.for }, control);
+        continue;
+      } else
+        next = finish(
+          next,
+          job,
+          { state: verdict.kind, reason: verdict.reason, outputs: {}, infrastructure: false },
+          now,
+        );
+      moved = true;
+    }
+  }
+  if (!next.jobs.every((job) => isFinal(job.state))) return next;
+  return { ...next, ...verdictOf(next), endedAt: now };
+}
+
+function ready(record: RunRecord, spec: JobSpec, job: Job, control: JobControl, now: string): RunRecord {
+  const { waitingFor: _, ...rest } = job;
+  const labels = spec.runsOn.length > 0 ? ` with labels ${spec.runsOn.join(', ')}` : '';
+  return withJob(record, { ...rest, waitingFor: `a worker${labels}` }, { ...control, readyAt: now });
+}
+
+type Verdict =
+  | { kind: 'ready' }
+  | { kind: 'wait'; for: string }
+  | { kind: 'skipped'; reason: string }
+  | { kind: 'errored'; reason: string };
+
+/** Whether a job whose turn has not come may run: a tiny rule over the states of what it needs. */
+function judge(record: RunRecord, spec: JobSpec, rules: Rules): Verdict {
+  if (spec.skip !== undefined) return { kind: 'skipped', reason: spec.skip };
+  const needs = spec.needs.flatMap((need) => {
+    const job = jobOf(record, need.job);
+    return job ? [{ ...need, state: job.state, name: job.name, passes: passes(job) }] : [];
+  });
+  const open = needs.filter((need) => !isFinal(need.state));
+  if (open.length > 0) return { kind: 'wait', for: `jobs ${open.map((need) => need.name).join(', ')}` };
+  if (spec.runsOnStatus === 'failure' && !anyFailed(record, spec, rules.plan))
+    return { kind: 'skipped', reason: 'runs only when something it needs fails' };
+  if (spec.runsOnStatus === 'success') {
+    const bad = needs.find((need) => !need.passes && !(need.optional && need.state === 'skipped'));
+    if (bad) return { kind: 'skipped', reason: `needs ${bad.name}, which ${inWords(bad.state)}` };
+  }
+  if (spec.if === undefined) return { kind: 'ready' };
+  const decided = rules.decideIf(spec, record);
+  if (typeof decided === 'object') return { kind: 'errored', reason: decided.error };
+  return decided ? { kind: 'ready' } : { kind: 'skipped', reason: `if: ${spec.if} is false` };
+}
+
+/** A failure anywhere behind the job counts: what lies between was skipped because of it. */
+function anyFailed(record: RunRecord, spec: JobSpec, plan: Plan, seen = new Set<string>()): boolean {
+  return spec.needs.some((need) => {
+    if (seen.has(need.job)) return false;
+    seen.add(need.job);
+    const job = jobOf(record, need.job);
+    const behind = specOf(plan, need.job);
+    if (job && job.state !== 'skipped') return !passes(job);
+    return behind !== undefined && anyFailed(record, behind, plan, seen);
+  });
+}
+
+function passes(job: Job): boolean {
+  return (
+    job.state === 'succeeded' || ((job.state === 'failed' || job.state === 'errored') && job.allowFailure === true)
+  );
+}
+
+function mayRetry(spec: JobSpec, control: JobControl, end: JobOutcome): boolean {
+  if (control.retries >= spec.retry.count) return false;
+  if (end.state === 'errored') return spec.retry.infrastructure && end.infrastructure;
+  if (end.state !== 'failed') return false;
+  return (
+    spec.retry.exitCodes === undefined || (end.exitCode !== undefined && spec.retry.exitCodes.includes(end.exitCode))
+  );
+}
+
+function finish(record: RunRecord, job: Job, end: JobOutcome, now: string): RunRecord {
+  const { waitingFor: _, reason: __, ...rest } = job;
+  const steps = job.steps.map((step): Step => {
+    if (isFinal(step.state)) return step;
+    if (step.state === 'running')
+      return { ...step, state: end.state === 'cancelled' ? 'cancelled' : 'errored', endedAt: now };
+    return { ...step, state: 'skipped', reason: step.reason ?? end.reason ?? `the job ${inWords(end.state)}` };
+  });
+  const ended: Job = { ...rest, state: end.state, endedAt: now, steps };
+  if (end.reason !== undefined) ended.reason = end.reason;
+  if (Object.keys(end.outputs).length > 0) ended.outputs = end.outputs;
+  return withJob(record, ended, controlOf(record, job.id));
+}
+
+/** A run's final state from its jobs': the user's failure before ours, an allowed failure not at all. */
+function verdictOf(record: RunRecord): { state: FinalState; reason?: string } {
+  const counted = record.jobs.filter(
+    (job) => !(job.allowFailure === true && (job.state === 'failed' || job.state === 'errored')),
+  );
+  for (const state of ['cancelled', 'failed', 'errored'] as const) {
+    const job = counted.find((one) => one.state === state);
+    if (job) return { state, reason: job.reason ?? `${job.name} ${inWords(state)}` };
+  }
+  const [first] = record.jobs;
+  if (first && record.jobs.every((job) => job.state === 'skipped'))
+    return { state: 'skipped', reason: first.reason ?? 'nothing to run' };
+  return { state: 'succeeded' };
+}
+
+function inWords(state: State): string {
+  return state === 'errored'
+    ? 'ended with an error'
+    : state === 'skipped'
+      ? 'was skipped'
+      : state === 'cancelled'
+        ? 'was cancelled'
+        : state;
+}
+
+function freshSteps(spec: JobSpec): Step[] {
+  return spec.steps.map((step) => ({ name: step.name, state: 'pending' }));
+}
+
+function held(record: RunRecord, id: string, fence: number): Job | undefined {
+  const job = jobOf(record, id);
+  return job?.state === 'running' && record.control[id]?.fence === fence ? job : undefined;
+}
+
+export function jobOf(record: RunRecord, id: string): Job | undefined {
+  return record.jobs.find((job) => job.id === id);
+}
+
+export function specOf(plan: Plan, id: string): JobSpec | undefined {
+  return plan.jobs.find((spec) => spec.id === id);
+}
+
+function controlOf(record: RunRecord, id: string): JobControl {
+  return record.control[id] ?? { fence: 0, losses: 0, retries: 0 };
+}
+
+function withJob(record: RunRecord, job: Job, control: JobControl): RunRecord {
+  return {
+    ...record,
+    jobs: record.jobs.map((other) => (other.id === job.id ? job : other)),
+    control: record.control[job.id] === control ? record.control : { ...record.control, [job.id]: control },
+  };
+}
