@@ -1,0 +1,53 @@
+/** Limits hold for the whole tree of a step, and say that it was them. */
+import { expect, it } from 'vitest';
+import type { Bench } from '../conformance.ts';
+
+const MIB = 1024 * 1024;
+
+export function describeLimits(bench: Bench): void {
+  it('ends a step that takes too much memory, and says so', async () => {
+    const job = await bench.job();
+    // tail keeps the last line, which has no end.
+    const ran = await job.run('head -c 300M /dev/zero | tail -n 1 > /dev/null', { limits: { memory: 64 * MIB } });
+    expect(ran.exit).toMatchObject({ code: 137, reason: 'out of memory' });
+  });
+
+  it('says nothing of memory when a step is killed otherwise', async () => {
+    const job = await bench.job();
+    const ran = await job.run('kill -9 $$', { limits: { memory: 64 * MIB } });
+    expect(ran.exit.code).toBe(137);
+    expect(ran.exit.reason).toBeUndefined();
+  });
+
+  it('contains a fork bomb', async () => {
+    const job = await bench.job();
+    const cancel = new AbortController();
+    const bomb = job.run(
+      'b() { b | b & wait; }; { b; } 2>/dev/null; echo > survived',
+      { limits: { pids: 64, memory: 256 * MIB } },
+      { signal: cancel.signal, graceMs: 100 },
+    );
+    const beside = await job.run('echo beside');
+    expect(beside.text).toBe('beside\n');
+    cancel.abort();
+    await bomb;
+    expect((await job.run('echo after')).text).toBe('after\n');
+  });
+
+  it('limits processes', async () => {
+    const job = await bench.job();
+    const script = 'set +e; for i in {1..100}; do sleep 1000 & done 2>/dev/null; jobs -p | wc -l; true';
+    const ran = await job.run(script, { limits: { pids: 32 } });
+    const started = Number(/\d+\n$/.exec(ran.text)?.[0] ?? 0);
+    expect(started).toBeLessThan(32);
+  });
+
+  it('lets a step within its limits be', async () => {
+    const job = await bench.job();
+    const ran = await job.run('head -c 8M /dev/zero | tail -n 1 | wc -c', {
+      limits: { memory: 256 * MIB, pids: 64, cpu: 0.5 },
+    });
+    expect(ran.text.trim()).toBe(String(8 * MIB));
+    expect(ran.exit.reason).toBeUndefined();
+  });
+}
