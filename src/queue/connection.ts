@@ -1,0 +1,40 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { InfrastructureError, messageOf } from '../errors.ts';
+
+/**
+ * `patient` waits for Redis as long as it takes (workers, subscriptions); `fail-fast` refuses at once while Redis is
+ * away, so that a webhook is answered by the journal or a 503 and never hangs.
+ */
+export type Patience = 'patient' | 'fail-fast';
+
+/** A connection to `redis://`, `rediss://` or `unix:///path`. Connection errors are told to `onError`, never thrown. */
+export function connectRedis(url: string, patience: Patience, onError: (message: string) => void): Redis {
+  const options = {
+    maxRetriesPerRequest: patience === 'patient' ? null : 0,
+    enableOfflineQueue: patience === 'patient',
+    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 5), 1000),
+    connectTimeout: 3000,
+  } satisfies RedisOptions;
+  const socket = /^unix:\/\/(\/.+)$/.exec(url)?.[1];
+  const redis = socket ? new Redis({ ...options, path: socket }) : new Redis(url, options);
+  redis.on('error', (error: Error) => {
+    onError(messageOf(error));
+  });
+  return redis;
+}
+
+/** Throws InfrastructureError `redis-unfit` when the server would lose or evict our keys, with what to change. */
+export async function checkRedis(redis: Redis): Promise<void> {
+  const info = await redis.info();
+  const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(info)?.[1]?.trim() ?? '';
+  const [major = 0, minor = 0] = field('redis_version').split('.').map(Number);
+  const problems: string[] = [];
+  if (major < 6 || (major === 6 && minor < 2))
+    problems.push(`version is ${field('redis_version')}; 6.2 or newer is needed`);
+  if (field('maxmemory_policy') !== 'noeviction')
+    problems.push(`maxmemory-policy is ${field('maxmemory_policy')}; set it to noeviction, or queued jobs vanish`);
+  if (field('aof_enabled') !== '1')
+    problems.push('appendonly is off; set it to yes, or accepted pushes are lost with the process');
+  if (problems.length > 0)
+    throw new InfrastructureError('redis-unfit', `Redis is not fit for a queue: ${problems.join('; ')}`);
+}

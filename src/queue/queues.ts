@@ -1,0 +1,173 @@
+/** The BullMQ queues, their payloads and their rules, in one place. Payloads hold ids and events only, never a secret. */
+import { DelayedError, type Job, Queue, Worker } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { messageOf } from '../errors.ts';
+import type { PipelineEvent } from '../runs/event.ts';
+
+const PREFIX = 'impgem';
+
+/** An accepted event, to be planned. */
+export interface EventPayload {
+  event: PipelineEvent;
+}
+
+/** A ticket: works only while the job's fence is still this one, so an old or doubled ticket does nothing. */
+export interface TicketPayload {
+  run: string;
+  job: string;
+  fence: number;
+  /** Its place in the fair order, see turns.ts. */
+  turn: number;
+}
+
+/** The job's status is to be looked at and posted if it changed. */
+export interface StatusPayload {
+  run: string;
+  job: string;
+}
+
+export interface Queues {
+  addEvent(id: string, event: PipelineEvent): Promise<void>;
+  addTicket(ticket: TicketPayload, options: TicketOptions): Promise<void>;
+  /** Whether a ticket of this fence waits or is being served. */
+  hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
+  addStatus(context: string, payload: StatusPayload): Promise<void>;
+  counts(): Promise<Record<string, Record<string, number>>>;
+  close(): Promise<void>;
+}
+
+export interface TicketOptions {
+  labels: string[];
+  delayMs: number;
+}
+
+/** The queue of the jobs that need these labels; without labels any worker serves it. */
+export function jobQueueName(labels: readonly string[]): string {
+  const known = [...new Set(labels)].sort();
+  return known.length === 0 ? 'jobs' : `jobs-${known.join('+')}`;
+}
+
+const ticketId = (ticket: Omit<TicketPayload, 'turn'>): string => `${ticket.run}.${ticket.job}.${ticket.fence}`;
+
+export const EVENT_QUEUE = 'events';
+export const STATUS_QUEUE = 'statuses';
+/** Redis set of all job queues that ever had labels, for workers to pick from. */
+export const LABEL_QUEUES_KEY = 'ig:label-queues';
+
+export function createQueues(redis: Redis, onError: (message: string) => void): Queues {
+  const queues = new Map<string, Queue>();
+  const open = (name: string): Queue => {
+    let queue = queues.get(name);
+    if (!queue) {
+      queue = new Queue(name, {
+        connection: redis,
+        prefix: PREFIX,
+        skipVersionCheck: true,
+        skipWaitingForReady: true,
+        streams: { events: { maxLen: 100 } },
+        defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 }, stackTraceLimit: 1 },
+      });
+      queue.on('error', (error) => {
+        onError(`queue ${name}: ${messageOf(error)}`);
+      });
+      queues.set(name, queue);
+    }
+    return queue;
+  };
+  open(EVENT_QUEUE);
+  open(STATUS_QUEUE);
+  open(jobQueueName([]));
+  return {
+    async addEvent(id, event) {
+      // The key of the delivery dedupes; the job id only keeps a doubled add of one request harmless.
+      await open(EVENT_QUEUE).add('event', { event } satisfies EventPayload, {
+        jobId: id,
+        attempts: 5,
+        backoff: { type: 'exponential', delay: 1000 },
+      });
+    },
+    async addTicket(ticket, { labels, delayMs }) {
+      const name = jobQueueName(labels);
+      if (labels.length > 0) {
+        await redis.sadd(LABEL_QUEUES_KEY, name);
+        await redis.publish(LABEL_QUEUES_KEY, name);
+      }
+      await open(name).add('job', ticket, {
+        jobId: ticketId(ticket),
+        priority: ticket.turn,
+        ...(delayMs > 0 ? { delay: delayMs } : {}),
+      });
+    },
+    async hasTicket(ticket, labels) {
+      return (await open(jobQueueName(labels)).getJob(ticketId(ticket))) !== undefined;
+    },
+    async addStatus(context, payload) {
+      // One post at a time for each context; what changes meanwhile is looked at once more afterwards.
+      await open(STATUS_QUEUE).add('status', payload, { deduplication: { id: context, keepLastIfActive: true } });
+    },
+    async counts() {
+      const all = await Promise.all(
+        [...queues].map(
+          async ([name, queue]) =>
+            [name, await queue.getJobCounts('wait', 'prioritized', 'active', 'delayed', 'failed')] as const,
+        ),
+      );
+      return Object.fromEntries(all);
+    },
+    async close() {
+      await Promise.all([...queues.values()].map((queue) => queue.close()));
+    },
+  };
+}
+
+export interface Consumer {
+  /** Takes nothing new and waits for what is under way; with `force` it does not wait. */
+  close(force?: boolean): Promise<void>;
+  pause(): Promise<void>;
+}
+
+/** Gives back ms to look at the same payload again later, or nothing when it is done. */
+export type Handler<P> = (
+  payload: P,
+  delivery: { attempt: number; id: string; addedAt: number },
+) => Promise<number | undefined>;
+
+/** Serves a queue; `handle` runs up to `concurrency` times at once. */
+export function consume<P>(
+  name: string,
+  redis: Redis,
+  concurrency: number,
+  handle: Handler<P>,
+  onError: (message: string) => void,
+): Consumer {
+  const worker = new Worker<P>(
+    name,
+    async (job: Job<P>, token?: string) => {
+      const again = await handle(job.data, { attempt: job.attemptsStarted, id: job.id ?? '', addedAt: job.timestamp });
+      if (again === undefined) return;
+      await job.moveToDelayed(Date.now() + again, token);
+      throw new DelayedError();
+    },
+    {
+      connection: redis,
+      prefix: PREFIX,
+      concurrency,
+      skipVersionCheck: true,
+      lockDuration: 30_000,
+      stalledInterval: 30_000,
+      // Our own fences make a second delivery harmless, so a stalled ticket is never thrown away.
+      maxStalledCount: 1000,
+      removeOnComplete: { count: 0 },
+      removeOnFail: { count: 1000 },
+      drainDelay: 5,
+      runRetryDelay: 1000,
+    },
+  );
+  worker.on('error', (error) => {
+    onError(`queue ${name}: ${messageOf(error)}`);
+  });
+  return {
+    close: (force = false) => worker.close(force),
+    pause: () => worker.pause(true),
+  };
+}

@@ -1,0 +1,195 @@
+/**
+ * Carries runs on: each move is one atomic write (redis-store), followed by its effects: tickets for jobs that became
+ * ready, status posts for jobs that changed, the archive at the end. A crash between a write and its effects is healed
+ * by `tend`, which does the effects of the present state again; all of them are idempotent.
+ */
+import type { Queues } from '../queue/queues.ts';
+import type { Turns } from '../queue/turns.ts';
+import * as machine from './machine.ts';
+import { newRecord } from './new-record.ts';
+import type { Plan } from './plan.ts';
+import type { RedisRunStore } from './redis-store.ts';
+import { type Job, type RunRecord, type State, type Step, isFinal } from './run.ts';
+import type { NewRun } from './store.ts';
+
+export interface LifecycleDeps {
+  store: RedisRunStore;
+  queues: Queues;
+  turns: Turns;
+  decideIf: machine.DecideIf;
+  /** Keeps a finished run where it outlives Redis. Idempotent. */
+  archive(record: RunRecord, plan: Plan): Promise<void>;
+  statusContext(record: RunRecord, job: Job | undefined): string;
+  /** Ids of the jobs ('' for the run itself) whose status at the forge is not what it should be. */
+  dueStatuses(record: RunRecord): Promise<string[]>;
+  now?: () => Date;
+}
+
+export interface Lifecycle {
+  /** Creates the run and sets it going; the same id twice is one run. */
+  start(run: NewRun): Promise<{ record: RunRecord; created: boolean }>;
+  /** Gives the record when this ticket works, else undefined. */
+  claim(run: string, job: string, fence: number, worker: string): Promise<RunRecord | undefined>;
+  beginAttempt(run: string, job: string, fence: number): Promise<RunRecord | undefined>;
+  /** False when the job is another worker's now. */
+  reportStep(
+    run: string,
+    job: string,
+    fence: number,
+    index: number,
+    change: Partial<Step> & { state: State },
+  ): Promise<boolean>;
+  end(run: string, job: string, fence: number, outcome: machine.JobOutcome): Promise<boolean>;
+  /** A worker is gone (`counts`) or hands the job over. */
+  release(run: string, job: string, fence: number, why: { counts: boolean; reason: string }): Promise<boolean>;
+  /** False when the run is over already; undefined for an unknown one. */
+  cancel(run: string, reason: string, onlyJob?: string): Promise<boolean | undefined>;
+  /** Idempotent: moves on what can move and does the effects of the present state that are missing. Gives how many. */
+  tend(run: string): Promise<number>;
+}
+
+export function createLifecycle(deps: LifecycleDeps): Lifecycle {
+  const { store, queues } = deps;
+  const now = () => (deps.now?.() ?? new Date()).toISOString();
+
+  const plans = new Map<string, Plan>();
+  const planOf = async (id: string): Promise<Plan> => {
+    const known = plans.get(id);
+    if (known) return known;
+    const plan = (await store.plan(id)) ?? {
+      pipeline: '',
+      file: '',
+      clone: { skip: false, depth: 0, submodules: false, lfs: false },
+      jobs: [],
+    };
+    plans.set(id, plan);
+    // A few hundred plans are enough: those of the runs that are under way.
+    if (plans.size > 200) for (const oldest of [...plans.keys()].slice(0, 100)) plans.delete(oldest);
+    return plan;
+  };
+  const rulesFor = async (id: string): Promise<machine.Rules> => ({ plan: await planOf(id), decideIf: deps.decideIf });
+
+  /** `previous` undefined: everything counts as changed. */
+  const effects = async (previous: RunRecord | undefined, next: RunRecord): Promise<void> => {
+    const plan = await planOf(next.id);
+    const work: Promise<unknown>[] = [];
+    for (const job of next.jobs) {
+      const before = previous && machine.jobOf(previous, job.id);
+      if (job.state === 'pending' && isNewlyReady(previous, next, job.id)) work.push(addTicket(next, job, plan));
+      if (before?.state !== job.state || before.reason !== job.reason)
+        work.push(queues.addStatus(deps.statusContext(next, job), { run: next.id, job: job.id }));
+    }
+    if (next.jobs.length === 0 && previous?.state !== next.state)
+      work.push(queues.addStatus(deps.statusContext(next, undefined), { run: next.id, job: '' }));
+    await Promise.all(work);
+    if (isFinal(next.state)) await conclude(next, plan);
+  };
+
+  const addTicket = async (record: RunRecord, job: Job, plan: Plan): Promise<void> => {
+    const control = record.control[job.id];
+    if (!control) return;
+    // A person waits for a manual run: it goes next, before the repositories' turns.
+    const turn = record.event === 'manual' || record.event === 'api' ? 1 : await deps.turns.take(record.repository);
+    const delayMs =
+      control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
+    await queues.addTicket(
+      { run: record.id, job: job.id, fence: control.fence, turn },
+      { labels: machine.specOf(plan, job.id)?.runsOn ?? [], delayMs },
+    );
+  };
+
+  /** Does what a crash left undone for the present state; gives how many things that was. */
+  const redoEffects = async (record: RunRecord): Promise<number> => {
+    const plan = await planOf(record.id);
+    let repairs = 0;
+    for (const job of record.jobs) {
+      const control = record.control[job.id];
+      if (job.state !== 'pending' || control?.readyAt === undefined) continue;
+      const labels = machine.specOf(plan, job.id)?.runsOn ?? [];
+      if (await queues.hasTicket({ run: record.id, job: job.id, fence: control.fence }, labels)) continue;
+      await addTicket(record, job, plan);
+      repairs++;
+    }
+    for (const job of await deps.dueStatuses(record)) {
+      await queues.addStatus(deps.statusContext(record, machine.jobOf(record, job)), { run: record.id, job });
+      repairs++;
+    }
+    if (isFinal(record.state)) {
+      await conclude(record, plan);
+      repairs++;
+    }
+    return repairs;
+  };
+
+  const conclude = async (record: RunRecord, plan: Plan): Promise<void> => {
+    await deps.archive(record, plan);
+    await store.settle(record.id);
+    plans.delete(record.id);
+  };
+
+  /** One move and its effects; the record as it is now, or undefined when the move was not allowed. */
+  const move = async (
+    id: string,
+    change: (record: RunRecord, rules: machine.Rules, at: string) => RunRecord,
+  ): Promise<RunRecord | undefined> => {
+    const rules = await rulesFor(id);
+    const done = await store.update(id, (record) => change(record, rules, now()));
+    if (!done || done.next === done.previous) return undefined;
+    await effects(done.previous, done.next);
+    return done.next;
+  };
+
+  return {
+    async start(run) {
+      const first = newRecord(run);
+      plans.set(run.id, run.plan);
+      const record = machine.advance(first, { plan: run.plan, decideIf: deps.decideIf }, now());
+      const stored = await store.create(record, run.plan);
+      // Also for a run that exists: whoever made it may have died before its effects.
+      await effects(undefined, stored.record);
+      return stored;
+    },
+    claim: (run, job, fence, worker) => move(run, (record, _, at) => machine.claim(record, job, fence, worker, at)),
+    beginAttempt: (run, job, fence) =>
+      move(run, (record, rules) => {
+        const spec = machine.specOf(rules.plan, job);
+        return spec ? machine.beginAttempt(record, spec, fence) : record;
+      }),
+    async reportStep(run, job, fence, index, change) {
+      return (await move(run, (record) => machine.reportStep(record, job, fence, index, change))) !== undefined;
+    },
+    async end(run, job, fence, outcome) {
+      return (
+        (await move(run, (record, rules, at) => machine.endJob(record, rules, job, fence, outcome, at))) !== undefined
+      );
+    },
+    async release(run, job, fence, why) {
+      return (
+        (await move(run, (record, rules, at) => machine.releaseJob(record, rules, job, fence, why, at))) !== undefined
+      );
+    },
+    async cancel(run, reason, onlyJob) {
+      if (!(await store.get(run))) return undefined;
+      return (
+        (await move(run, (record, rules, at) => machine.requestCancel(record, rules, reason, at, onlyJob))) !==
+        undefined
+      );
+    },
+    async tend(id) {
+      const moved = await move(id, (record, rules, at) => machine.advance(record, rules, at));
+      const record = moved ?? (await store.get(id));
+      if (!record) {
+        await store.settle(id);
+        return 1;
+      }
+      return (moved ? 1 : 0) + (await redoEffects(record));
+    },
+  };
+}
+
+function isNewlyReady(previous: RunRecord | undefined, next: RunRecord, id: string): boolean {
+  const control = next.control[id];
+  if (control?.readyAt === undefined) return false;
+  const before = previous?.control[id];
+  return before?.readyAt === undefined || before.fence !== control.fence;
+}

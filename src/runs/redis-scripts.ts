@@ -1,0 +1,56 @@
+/** The atomic writes of the run store. Each is one script, so a crash leaves either all of it or none. */
+import type { Redis } from 'ioredis';
+
+/**
+ * Creates a run unless it exists. KEYS: run, plan, number, active, repositories. ARGV: id, score, repository, plan JSON,
+ * number of fields, field, value..., index keys... -> the run's number, or 0 when it exists.
+ */
+const CREATE = `
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local id, score, count = ARGV[1], ARGV[2], tonumber(ARGV[5])
+local number = redis.call('INCR', KEYS[3])
+local fields = {'number', tostring(number)}
+for i = 6, 5 + count * 2 do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+redis.call('SET', KEYS[2], ARGV[4])
+redis.call('ZADD', KEYS[4], score, id)
+redis.call('ZADD', KEYS[5], score, ARGV[3])
+for i = 6 + count * 2, #ARGV do redis.call('ZADD', ARGV[i], score, id) end
+return 1
+`;
+
+/**
+ * Writes a transition if the version is still the one it was computed from. KEYS: run. ARGV: id, expected version,
+ * channel, message, score, number of fields, field, value..., number of indexes to leave, keys..., indexes to enter...
+ * -> 1 written, 0 somebody was quicker.
+ */
+const COMMIT = `
+if redis.call('HGET', KEYS[1], 'v') ~= ARGV[2] then return 0 end
+local id, count = ARGV[1], tonumber(ARGV[6])
+local fields = {}
+for i = 7, 6 + count * 2 do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+local at = 7 + count * 2
+local leave = tonumber(ARGV[at])
+for i = at + 1, at + leave do redis.call('ZREM', ARGV[i], id) end
+for i = at + leave + 1, #ARGV do redis.call('ZADD', ARGV[i], ARGV[5], id) end
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return 1
+`;
+
+export interface RunScripts {
+  create(keys: string[], args: string[]): Promise<number>;
+  commit(keys: string[], args: string[]): Promise<boolean>;
+}
+
+type Command = (count: number, ...rest: string[]) => Promise<number>;
+
+export function loadRunScripts(redis: Redis): RunScripts {
+  redis.defineCommand('igCreateRun', { lua: CREATE });
+  redis.defineCommand('igCommitRun', { lua: COMMIT });
+  const commands = redis as unknown as { igCreateRun: Command; igCommitRun: Command };
+  return {
+    create: (keys, args) => commands.igCreateRun(keys.length, ...keys, ...args),
+    commit: async (keys, args) => (await commands.igCommitRun(keys.length, ...keys, ...args)) === 1,
+  };
+}

@@ -1,0 +1,184 @@
+/** Runs in Redis: create once, read, list, and write transitions by compare-and-set. What a transition may do is `machine.ts`'s. */
+import type { Redis } from 'ioredis';
+import { InfrastructureError, InputError } from '../errors.ts';
+import { feedChannel } from '../queue/feed.ts';
+import type { Plan } from './plan.ts';
+import { loadRunScripts } from './redis-scripts.ts';
+import type { RunRecord } from './run.ts';
+import { isRunId, timeOfRunId } from './run-id.ts';
+import {
+  ACTIVE_KEY,
+  REPOSITORIES_KEY,
+  changedFields,
+  fieldsOf,
+  indexFor,
+  matches,
+  numberKey,
+  planKey,
+  recordFrom,
+  runKey,
+  stateIndexes,
+  steadyIndexes,
+} from './run-keys.ts';
+import type { FeedMessage, RunFilter } from './store.ts';
+
+/** Finished runs that left Redis. */
+export interface RunArchive {
+  read(id: string): Promise<{ record: RunRecord; plan: Plan } | undefined>;
+}
+
+export interface RedisRunStore {
+  /** Idempotent by id; gives the record as stored (its number is the store's) and whether this call made it. */
+  create(record: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }>;
+  get(id: string): Promise<RunRecord | undefined>;
+  plan(id: string): Promise<Plan | undefined>;
+  /** Applies a move; undefined for an unknown run. `next === previous` when the move was not allowed. */
+  update(
+    id: string,
+    move: (record: RunRecord) => RunRecord,
+  ): Promise<{ previous: RunRecord; next: RunRecord } | undefined>;
+  list(filter: RunFilter): Promise<{ runs: RunRecord[]; next?: string }>;
+  /** Ids of runs that are not over, or whose end was not seen through. */
+  active(): Promise<string[]>;
+  /** The end of the run was seen through: statuses queued, archive written. */
+  settle(id: string): Promise<void>;
+  notify(message: FeedMessage): Promise<void>;
+}
+
+const PAGE = 100;
+const MAX_TRIES = 50;
+
+export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRunStore {
+  const scripts = loadRunScripts(redis);
+
+  const hot = async (id: string): Promise<RunRecord | undefined> => recordFrom(await redis.hgetall(runKey(id)));
+
+  const get = async (id: string): Promise<RunRecord | undefined> => {
+    if (!isRunId(id)) return undefined;
+    return (await hot(id)) ?? (await archive.read(id))?.record;
+  };
+
+  const many = async (ids: string[]): Promise<RunRecord[]> => {
+    const pipeline = redis.pipeline();
+    for (const id of ids) pipeline.hgetall(runKey(id));
+    const rows = (await pipeline.exec()) ?? [];
+    const records = await Promise.all(
+      ids.map(async (id, position) => {
+        const [error, fields] = rows[position] ?? [];
+        if (error)
+          throw new InfrastructureError('redis', `Redis refused to read runs: ${error.message}`, { cause: error });
+        return recordFrom(fields as Record<string, string>) ?? (await archive.read(id))?.record;
+      }),
+    );
+    return records.filter((record) => record !== undefined);
+  };
+
+  return {
+    async create(record, plan) {
+      const fields = Object.entries(fieldsOf(record)).flat();
+      const number = await scripts.create(
+        [runKey(record.id), planKey(record.id), numberKey(record.repository), ACTIVE_KEY, REPOSITORIES_KEY],
+        [
+          record.id,
+          String(timeOfRunId(record.id)),
+          record.repository,
+          JSON.stringify(plan),
+          String(fields.length / 2),
+          ...fields,
+          ...steadyIndexes(record),
+          ...stateIndexes(record, record.state),
+        ],
+      );
+      if (number > 0) return { record: { ...record, number }, created: true };
+      const stored = await get(record.id);
+      if (!stored)
+        throw new InfrastructureError('run-vanished', `Run ${record.id} exists and cannot be read`, {
+          retryable: true,
+        });
+      return { record: stored, created: false };
+    },
+
+    get,
+
+    async plan(id) {
+      if (!isRunId(id)) return undefined;
+      const text = await redis.get(planKey(id));
+      return text === null ? (await archive.read(id))?.plan : (JSON.parse(text) as Plan);
+    },
+
+    async update(id, move) {
+      if (!isRunId(id)) return undefined;
+      for (let tries = 0; tries < MAX_TRIES; tries++) {
+        const previous = await hot(id);
+        if (!previous) return undefined;
+        const moved = move(previous);
+        if (moved === previous) return { previous, next: previous };
+        const next = { ...moved, version: previous.version + 1 };
+        const fields = Object.entries(changedFields(previous, next)).flat();
+        const stateChanged = previous.state !== next.state;
+        const leave = stateChanged ? stateIndexes(previous, previous.state) : [];
+        const enter = stateChanged ? stateIndexes(next, next.state) : [];
+        const message: FeedMessage = { kind: 'run', run: id };
+        const written = await scripts.commit(
+          [runKey(id)],
+          [
+            id,
+            String(previous.version),
+            feedChannel(id),
+            JSON.stringify(message),
+            String(timeOfRunId(id)),
+            String(fields.length / 2),
+            ...fields,
+            String(leave.length),
+            ...leave,
+            ...enter,
+          ],
+        );
+        if (written) return { previous, next };
+      }
+      throw new InfrastructureError('run-contended', `Run ${id} changes too quickly to be written`, {
+        retryable: true,
+      });
+    },
+
+    async list({ limit, cursor, ...filter }) {
+      if (cursor !== undefined && !isRunId(cursor))
+        throw new InputError(
+          'cursor-invalid',
+          'cursor is not one that this server gave; leave it out to start at the newest run',
+        );
+      const key = indexFor(filter);
+      const found: RunRecord[] = [];
+      let after = cursor;
+      for (;;) {
+        const ids = await pageAfter(redis, key, after);
+        for (const record of await many(ids)) {
+          if (!matches(record, filter)) continue;
+          if (found.length === limit) return { runs: found, next: found[limit - 1]?.id ?? '' };
+          found.push(record);
+        }
+        if (ids.length < PAGE) return { runs: found };
+        after = ids[ids.length - 1];
+      }
+    },
+
+    active: () => redis.zrange(ACTIVE_KEY, 0, '-1'),
+
+    async settle(id) {
+      await redis.zrem(ACTIVE_KEY, id);
+    },
+
+    async notify(message) {
+      await redis.publish(feedChannel(message.run), JSON.stringify(message));
+    },
+  };
+}
+
+/** Up to PAGE ids older than `after`. Ids of one millisecond share a score and are told apart by their order. */
+async function pageAfter(redis: Redis, key: string, after: string | undefined): Promise<string[]> {
+  if (after === undefined) return redis.zrevrange(key, 0, PAGE - 1);
+  const score = timeOfRunId(after);
+  const same = (await redis.zrevrangebyscore(key, String(score), String(score))).filter((id) => id < after);
+  const older = await redis.zrevrangebyscore(key, `(${score}`, '-inf', 'LIMIT', '0', PAGE);
+  return [...same, ...older];
+}

@@ -1,0 +1,98 @@
+import type { RunFilter } from './store.ts';
+import { type RunRecord, type State, isFinal } from './run.ts';
+
+/** Redis keys of runs. A run is one hash: `v`, `head`, `number`, and `j:<id>` a job; its plan never changes and stands beside it. */
+export const runKey = (id: string): string => `ig:run:${id}`;
+export const planKey = (id: string): string => `ig:plan:${id}`;
+export const numberKey = (repository: string): string => `ig:number:${repository}`;
+/** Runs that still need something from us: not final, or final with effects not yet seen through. */
+export const ACTIVE_KEY = 'ig:active';
+/** Every repository that ever had a run. */
+export const REPOSITORIES_KEY = 'ig:repositories';
+/** Finished runs that are still hot, by end time, for the move to the archive. */
+export const FINISHED_KEY = 'ig:finished';
+
+const index = (...parts: string[]): string => `ig:ix:${parts.join(':')}`;
+
+/** Indexes that hold the run in any state. */
+export function steadyIndexes(run: Pick<RunRecord, 'repository' | 'branch' | 'sha'>): string[] {
+  return [
+    index('all'),
+    index('repository', run.repository),
+    index('sha', run.sha),
+    ...(run.branch === undefined ? [] : [index('branch', run.repository, run.branch)]),
+  ];
+}
+
+/** Indexes that hold the run only while it is in this state. */
+export function stateIndexes(run: Pick<RunRecord, 'repository'>, state: State): string[] {
+  return [index('state', state), index('repository-state', run.repository, state)];
+}
+
+/** The narrowest index for a filter; what it does not decide is checked on each run. */
+export function indexFor(filter: Omit<RunFilter, 'limit'>): string {
+  const { repository, branch, sha, state } = filter;
+  if (sha !== undefined) return index('sha', sha);
+  if (repository !== undefined && branch !== undefined) return index('branch', repository, branch);
+  if (repository !== undefined && state !== undefined) return index('repository-state', repository, state);
+  if (repository !== undefined) return index('repository', repository);
+  if (state !== undefined) return index('state', state);
+  return index('all');
+}
+
+export function matches(
+  run: Pick<RunRecord, 'repository' | 'branch' | 'sha' | 'state'>,
+  filter: Omit<RunFilter, 'limit'>,
+): boolean {
+  return (
+    (filter.repository === undefined || run.repository === filter.repository) &&
+    (filter.branch === undefined || run.branch === filter.branch) &&
+    (filter.sha === undefined || run.sha === filter.sha) &&
+    (filter.state === undefined || run.state === filter.state)
+  );
+}
+
+/** The record as fields of its hash. `number` is the store's. */
+export function fieldsOf(record: RunRecord): Record<string, string> {
+  const { jobs, control, number: _, version, ...head } = record;
+  const fields: Record<string, string> = {
+    v: String(version),
+    head: JSON.stringify({ ...head, order: jobs.map((job) => job.id) }),
+  };
+  for (const job of jobs) fields[`j:${job.id}`] = JSON.stringify({ job, control: control[job.id] });
+  return fields;
+}
+
+/** Only what differs, by identity of head and jobs: a small transition writes little, however large the run. */
+export function changedFields(previous: RunRecord, next: RunRecord): Record<string, string> {
+  const all = fieldsOf(next);
+  const before = new Map(previous.jobs.map((job) => [job.id, job]));
+  for (const job of next.jobs)
+    if (before.get(job.id) === job && previous.control[job.id] === next.control[job.id])
+      Reflect.deleteProperty(all, `j:${job.id}`);
+  return all;
+}
+
+export function recordFrom(fields: Record<string, string>): RunRecord | undefined {
+  if (fields['head'] === undefined) return undefined;
+  const { order, ...head } = JSON.parse(fields['head']) as Omit<
+    RunRecord,
+    'jobs' | 'control' | 'version' | 'number'
+  > & { order: string[] };
+  const stored = order.map(
+    (id) =>
+      JSON.parse(fields[`j:${id}`] ?? '{}') as {
+        job: RunRecord['jobs'][number];
+        control: RunRecord['control'][string];
+      },
+  );
+  return {
+    ...head,
+    number: Number(fields['number']),
+    version: Number(fields['v']),
+    jobs: stored.map((one) => one.job),
+    control: Object.fromEntries(stored.map((one) => [one.job.id, one.control])),
+  };
+}
+
+export const hasEnded = (record: RunRecord): boolean => isFinal(record.state);
