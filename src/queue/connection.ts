@@ -1,6 +1,8 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { InfrastructureError, messageOf } from '../errors.ts';
 
+export type { Redis };
+
 /**
  * `patient` waits for Redis as long as it takes (workers, subscriptions); `fail-fast` refuses at once while Redis is
  * away, so that a webhook is answered by the journal or a 503 and never hangs.

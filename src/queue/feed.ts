@@ -2,7 +2,7 @@
  * The event bus: a kick for whoever follows a run. Messages may be lost while Redis is away, so a listener reads the
  * state again after `onResume`, and never trusts a message for more than "look again".
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from './connection.ts';
 import type { FeedMessage } from '../runs/store.ts';
 
 export const feedChannel = (run: string): string => `ig:feed:${run}`;

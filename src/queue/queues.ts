@@ -1,6 +1,6 @@
 /** The BullMQ queues, their payloads and their rules, in one place. Payloads hold ids and events only, never a secret. */
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
-import type { Redis } from 'ioredis';
+import type { Redis } from './connection.ts';
 import { messageOf } from '../errors.ts';
 import type { PipelineEvent } from '../runs/event.ts';
 
@@ -9,6 +9,8 @@ const PREFIX = 'impgem';
 /** An accepted event, to be planned. */
 export interface EventPayload {
   event: PipelineEvent;
+  /** 1, or more for a redelivery of one that failed. */
+  tries: number;
 }
 
 /** A ticket: works only while the job's fence is still this one, so an old or doubled ticket does nothing. */
@@ -27,7 +29,7 @@ export interface StatusPayload {
 }
 
 export interface Queues {
-  addEvent(id: string, event: PipelineEvent): Promise<void>;
+  addEvent(id: string, payload: EventPayload): Promise<void>;
   addTicket(ticket: TicketPayload, options: TicketOptions): Promise<void>;
   /** Whether a ticket of this fence waits or is being served. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
@@ -78,9 +80,9 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
   open(STATUS_QUEUE);
   open(jobQueueName([]));
   return {
-    async addEvent(id, event) {
+    async addEvent(id, payload) {
       // The key of the delivery dedupes; the job id only keeps a doubled add of one request harmless.
-      await open(EVENT_QUEUE).add('event', { event } satisfies EventPayload, {
+      await open(EVENT_QUEUE).add('event', payload, {
         jobId: id,
         attempts: 5,
         backoff: { type: 'exponential', delay: 1000 },

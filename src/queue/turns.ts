@@ -3,7 +3,7 @@
  * its repository, but never earlier than the turn being served, so 10,000 jobs of one repository stand in its own line
  * and another's push goes next. BullMQ serves lower priorities first, so the turn is the priority.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from './connection.ts';
 
 const NOW = 'ig:turn:now';
 const LAST = 'ig:turn:last';

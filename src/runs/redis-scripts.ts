@@ -1,5 +1,5 @@
 /** The atomic writes of the run store. Each is one script, so a crash leaves either all of it or none. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../queue/connection.ts';
 
 /**
  * Creates a run unless it exists. KEYS: run, plan, number, active, repositories. ARGV: id, score, repository, plan JSON,

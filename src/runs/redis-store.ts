@@ -1,5 +1,5 @@
 /** Runs in Redis: create once, read, list, and write transitions by compare-and-set. What a transition may do is `machine.ts`'s. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../queue/connection.ts';
 import { InfrastructureError, InputError } from '../errors.ts';
 import { feedChannel } from '../queue/feed.ts';
 import type { Plan } from './plan.ts';
