@@ -1,0 +1,61 @@
+/** What the HTTP server is handed: it builds nothing itself, so that it can be tested on stand-ins of its neighbours. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { Logger } from 'pino';
+import type { ForgeName } from '../runs/event.ts';
+import type { LogStore } from '../logs/log-store.ts';
+import type { Run } from '../runs/run.ts';
+import type { RunStore } from '../runs/store.ts';
+import type { ArtifactFile } from '../worker/ports.ts';
+
+export interface IntakeAnswer {
+  delivery: string;
+  result: 'accepted' | 'duplicate' | 'ignored';
+  reason?: string;
+}
+
+export interface ArtifactEntry {
+  job: string;
+  path: string;
+  name?: string;
+  size: number;
+  sha256: string;
+  createdAt: string;
+  expiresAt?: string;
+}
+
+export interface ServerArtifacts {
+  manifest(run: string): Promise<ArtifactEntry[]>;
+  /** Bytes of one artifact; `range` is inclusive at both ends. Undefined: no such artifact. */
+  open(
+    run: string,
+    job: string,
+    path: string,
+    range?: { start: number; end: number },
+  ): Promise<{ entry: ArtifactEntry; stream: Readable } | undefined>;
+  /** All artifacts of the run as a gzipped tar. */
+  archive(run: string): Readable;
+  add(run: string, job: string, files: ArtifactFile[]): Promise<void>;
+}
+
+export interface AppDeps {
+  runs: RunStore;
+  logs: LogStore;
+  artifacts: ServerArtifacts;
+  /**
+   * Takes one delivery: verifies the signature, then parses, then makes it durable. Throws InputError (401, 400), or
+   * InfrastructureError when it could not be kept: the forge is told to try again (503).
+   */
+  receive(forge: ForgeName, headers: IncomingHttpHeaders, body: Buffer): Promise<IntakeAnswer>;
+  /** A manual run; several pipelines make several runs. Throws InputError 404 or 422. */
+  trigger(repository: string, ref: string): Promise<Run[]>;
+  ready(): Promise<{ ok: boolean; checks: Record<string, string> }>;
+  /** Prometheus text. */
+  metrics(): Promise<string>;
+  apiToken?: string;
+  metricsToken?: string;
+  publicUrl(): string;
+  /** Folder of the bundled script and style sheet of the pages. */
+  assets: string;
+  log: Logger;
+}

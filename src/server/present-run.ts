@@ -1,0 +1,64 @@
+import type { Job, Run, Step } from '../runs/run.ts';
+
+/** A run as the HTTP contract shows it: field by field, so that nothing internal slips out with a new field. */
+export function presentRun(run: Run): Run {
+  return compact({
+    id: run.id,
+    number: run.number,
+    repository: run.repository,
+    event: run.event,
+    ref: run.ref,
+    branch: run.branch,
+    tag: run.tag,
+    sha: run.sha,
+    message: run.message,
+    author: run.author,
+    pipeline: run.pipeline,
+    state: run.state,
+    reason: run.reason,
+    delivery: run.delivery,
+    rerunOf: run.rerunOf,
+    createdAt: run.createdAt,
+    startedAt: run.startedAt,
+    endedAt: run.endedAt,
+    jobs: run.jobs.map(presentJob),
+  });
+}
+
+/** A job as the HTTP contract shows it. */
+export function presentJob(job: Job): Job {
+  return compact({
+    id: job.id,
+    name: job.name,
+    needs: job.needs,
+    state: job.state,
+    reason: job.reason,
+    waitingFor: job.waitingFor,
+    attempt: job.attempt,
+    worker: job.worker,
+    startedAt: job.startedAt,
+    endedAt: job.endedAt,
+    allowFailure: job.allowFailure,
+    outputs: job.outputs,
+    steps: job.steps.map(presentStep),
+  });
+}
+
+function presentStep(step: Step): Step {
+  return compact({
+    name: step.name,
+    state: step.state,
+    reason: step.reason,
+    exitCode: step.exitCode,
+    startedAt: step.startedAt,
+    endedAt: step.endedAt,
+    summary: step.summary,
+  });
+}
+
+type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
+
+/** Without the fields that are undefined: absent and undefined are the same to JSON, not to our types. */
+function compact<T extends object>(value: T): Defined<T> {
+  return Object.fromEntries(Object.entries(value).filter((pair) => pair[1] !== undefined)) as Defined<T>;
+}

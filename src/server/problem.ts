@@ -1,0 +1,74 @@
+/** Errors become HTTP here and nowhere else: problem details (RFC 9457), never a stack, never a library's words. */
+import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
+import { STATUS_CODES } from 'node:http';
+import type { Logger } from 'pino';
+import { ImpGemError, InfrastructureError, InputError } from '../errors.ts';
+
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  code: string;
+  instance: string;
+}
+
+export function sendProblem(req: Request, res: Response, status: number, code: string, detail: string): void {
+  const problem: Problem = {
+    type: `urn:impgem:error:${code}`,
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    detail,
+    code,
+    instance: req.originalUrl,
+  };
+  res.status(status);
+  res.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
+  res.setHeader('Cache-Control', 'no-store');
+  res.end(JSON.stringify(problem));
+}
+
+/** A path we do not know. */
+export const notFound: RequestHandler = (req) => {
+  throw new InputError('not-found', `There is nothing at ${req.path}.`, { status: 404 });
+};
+
+export interface Failure {
+  status: number;
+  code: string;
+  detail: string;
+}
+
+/** What to say about an error; `internal` errors say nothing of what happened, the log does. */
+export function explainError(error: unknown): Failure {
+  if (error instanceof InputError) return { status: error.status, code: error.code, detail: error.message };
+  if (error instanceof InfrastructureError) return { status: 503, code: error.code, detail: error.message };
+  if (error instanceof ImpGemError) return { status: 409, code: error.code, detail: error.message };
+  // express itself: a path that is not valid percent-encoding
+  if (error instanceof URIError)
+    return { status: 400, code: 'path-invalid', detail: 'The address is not valid UTF-8.' };
+  return { status: 500, code: 'internal', detail: 'Something went wrong here; the log of the server says what.' };
+}
+
+export function errorHandler(
+  log: Logger,
+  present: (req: Request, res: Response, failure: Failure) => void,
+): ErrorRequestHandler {
+  return (error: unknown, req, res, next) => {
+    if (res.headersSent) {
+      // Half an answer is out already: cutting the connection is the only way left to say that it is not whole.
+      log.warn({ err: error, url: req.originalUrl }, 'answer broken off');
+      res.destroy();
+      return;
+    }
+    const failure = explainError(error);
+    if (failure.status >= 500) log.error({ err: error, url: req.originalUrl, method: req.method }, failure.detail);
+    if (failure.status === 503) res.setHeader('Retry-After', '5');
+    if (failure.status === 401) res.setHeader('WWW-Authenticate', 'Bearer realm="impgem"');
+    try {
+      present(req, res, failure);
+    } catch (problem) {
+      next(problem);
+    }
+  };
+}

@@ -1,0 +1,22 @@
+import type { RequestHandler, Router } from 'express';
+import type { ForgeName } from '../../runs/event.ts';
+import type { AppDeps } from '../app-deps.ts';
+import { readBody } from '../body.ts';
+import { resource } from '../resource.ts';
+
+const LIMIT = 25 * 1024 * 1024;
+
+/** `POST /webhooks/FORGE`: size and type are checked here, signature and content by `receive`, in this order. */
+export function webhookRoutes(router: Router, deps: Pick<AppDeps, 'receive'>): void {
+  const take =
+    (forge: ForgeName): RequestHandler =>
+    async (req, res) => {
+      const body = await readBody(req, LIMIT, 'application/json');
+      const answer = await deps.receive(forge, req.headers, body);
+      res.statusCode = 202;
+      res.setHeader('Content-Type', 'application/json; charset=utf-8');
+      res.end(JSON.stringify(answer));
+    };
+  resource(router, '/webhooks/github', { post: [take('github')] });
+  resource(router, '/webhooks/gitea', { post: [take('gitea')] });
+}
