@@ -17,35 +17,39 @@ export interface LifecycleDeps {
   queues: Queues;
   turns: Turns;
   decideIf: machine.DecideIf;
-  /** Keeps a finished run where it outlives Redis. Idempotent. */
-  archive(record: RunRecord, plan: Plan): Promise<void>;
+  /** Where finished runs outlive Redis, and how many of them stay hot. A worker has none: it tells the servers. */
+  archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number };
   statusContext(record: RunRecord, job: Job | undefined): string;
   /** Ids of the jobs ('' for the run itself) whose status at the forge is not what it should be. */
   dueStatuses(record: RunRecord): Promise<string[]>;
   now?: () => Date;
 }
 
+export interface StepNews {
+  index: number;
+  change: Partial<Step> & { state: State };
+}
+
 export interface Lifecycle {
   /** Creates the run and sets it going; the same id twice is one run. */
   start(run: NewRun): Promise<{ record: RunRecord; created: boolean }>;
+  /** The same for a record that is made already (a re-run). */
+  launch(record: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }>;
   /** Gives the record when this ticket works, else undefined. */
   claim(run: string, job: string, fence: number, worker: string): Promise<RunRecord | undefined>;
   beginAttempt(run: string, job: string, fence: number): Promise<RunRecord | undefined>;
+  /** News of steps, several in one write. False when the job is another worker's now. */
+  reportSteps(run: string, job: string, fence: number, news: StepNews[]): Promise<boolean>;
   /** False when the job is another worker's now. */
-  reportStep(
-    run: string,
-    job: string,
-    fence: number,
-    index: number,
-    change: Partial<Step> & { state: State },
-  ): Promise<boolean>;
-  end(run: string, job: string, fence: number, outcome: machine.JobOutcome): Promise<boolean>;
+  end(run: string, job: string, fence: number, news: StepNews[], outcome: machine.JobOutcome): Promise<boolean>;
   /** A worker is gone (`counts`) or hands the job over. */
   release(run: string, job: string, fence: number, why: { counts: boolean; reason: string }): Promise<boolean>;
   /** False when the run is over already; undefined for an unknown one. */
   cancel(run: string, reason: string, onlyJob?: string): Promise<boolean | undefined>;
   /** Idempotent: moves on what can move and does the effects of the present state that are missing. Gives how many. */
   tend(run: string): Promise<number>;
+  /** Archives a run that is over. Idempotent. */
+  conclude(run: string): Promise<void>;
 }
 
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
@@ -70,8 +74,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const rulesFor = async (id: string): Promise<machine.Rules> => ({ plan: await planOf(id), decideIf: deps.decideIf });
 
   /** `previous` undefined: everything counts as changed. */
-  const effects = async (previous: RunRecord | undefined, next: RunRecord): Promise<void> => {
-    const plan = await planOf(next.id);
+  const effects = async (plan: Plan, previous: RunRecord | undefined, next: RunRecord): Promise<void> => {
     const work: Promise<unknown>[] = [];
     for (const job of next.jobs) {
       const before = previous && machine.jobOf(previous, job.id);
@@ -122,9 +125,10 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   };
 
   const conclude = async (record: RunRecord, plan: Plan): Promise<void> => {
-    await deps.archive(record, plan);
-    await store.settle(record.id);
     plans.delete(record.id);
+    if (!deps.archive) return store.announceEnd(record.id);
+    await deps.archive.write(record, plan);
+    await store.settle(record.id, deps.archive.keep);
   };
 
   /** One move and its effects; the record as it is now, or undefined when the move was not allowed. */
@@ -135,32 +139,40 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     const rules = await rulesFor(id);
     const done = await store.update(id, (record) => change(record, rules, now()));
     if (!done || done.next === done.previous) return undefined;
-    await effects(done.previous, done.next);
+    await effects(rules.plan, done.previous, done.next);
     return done.next;
   };
 
+  const launch = async (first: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }> => {
+    plans.set(first.id, plan);
+    const record = machine.advance(first, { plan, decideIf: deps.decideIf }, now());
+    const stored = await store.create(record, plan);
+    // Also for a run that exists: whoever made it may have died before its effects.
+    await effects(plan, undefined, stored.record);
+    return stored;
+  };
+
   return {
-    async start(run) {
-      const first = newRecord(run);
-      plans.set(run.id, run.plan);
-      const record = machine.advance(first, { plan: run.plan, decideIf: deps.decideIf }, now());
-      const stored = await store.create(record, run.plan);
-      // Also for a run that exists: whoever made it may have died before its effects.
-      await effects(undefined, stored.record);
-      return stored;
-    },
+    start: (run) => launch(newRecord(run), run.plan),
+    launch,
     claim: (run, job, fence, worker) => move(run, (record, _, at) => machine.claim(record, job, fence, worker, at)),
     beginAttempt: (run, job, fence) =>
       move(run, (record, rules) => {
         const spec = machine.specOf(rules.plan, job);
         return spec ? machine.beginAttempt(record, spec, fence) : record;
       }),
-    async reportStep(run, job, fence, index, change) {
-      return (await move(run, (record) => machine.reportStep(record, job, fence, index, change))) !== undefined;
+    async reportSteps(run, job, fence, news) {
+      const rules = await rulesFor(run);
+      const done = await store.update(run, (record) => tell(record, job, fence, news));
+      if (!done || !machine.holds(done.next, job, fence)) return false;
+      if (done.next !== done.previous) await effects(rules.plan, done.previous, done.next);
+      return true;
     },
-    async end(run, job, fence, outcome) {
+    async end(run, job, fence, news, outcome) {
       return (
-        (await move(run, (record, rules, at) => machine.endJob(record, rules, job, fence, outcome, at))) !== undefined
+        (await move(run, (record, rules, at) =>
+          machine.endJob(tell(record, job, fence, news), rules, job, fence, outcome, at),
+        )) !== undefined
       );
     },
     async release(run, job, fence, why) {
@@ -175,16 +187,24 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
         undefined
       );
     },
+    async conclude(id) {
+      const record = await store.get(id);
+      if (record && isFinal(record.state)) await conclude(record, await planOf(id));
+    },
     async tend(id) {
       const moved = await move(id, (record, rules, at) => machine.advance(record, rules, at));
       const record = moved ?? (await store.get(id));
       if (!record) {
-        await store.settle(id);
+        await store.forget(id);
         return 1;
       }
       return (moved ? 1 : 0) + (await redoEffects(record));
     },
   };
+}
+
+function tell(record: RunRecord, job: string, fence: number, news: StepNews[]): RunRecord {
+  return news.reduce((next, { index, change }) => machine.reportStep(next, job, fence, index, change), record);
 }
 
 function isNewlyReady(previous: RunRecord | undefined, next: RunRecord, id: string): boolean {

@@ -137,7 +137,11 @@ export function releaseJob(
       now,
     );
   const { worker: _, ...rest } = job;
-  return withJob(record, { ...rest, state: 'pending' }, { ...control, fence: fence + 1, losses, readyAt: now });
+  return withJob(
+    record,
+    { ...rest, state: 'pending' },
+    { ...control, fence: fence + 1, losses, lossReason: why.reason, readyAt: now },
+  );
 }
 
 /** Always legal: what waits ends at once, what runs is asked to end. With `only`, one job. */
@@ -299,6 +303,11 @@ function inWords(state: State): string {
 
 function freshSteps(spec: JobSpec): Step[] {
   return spec.steps.map((step) => ({ name: step.name, state: 'pending' }));
+}
+
+/** Whether this fence still holds the job. */
+export function holds(record: RunRecord, id: string, fence: number): boolean {
+  return held(record, id, fence) !== undefined;
 }
 
 function held(record: RunRecord, id: string, fence: number): Job | undefined {

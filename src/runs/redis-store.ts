@@ -1,13 +1,14 @@
 /** Runs in Redis: create once, read, list, and write transitions by compare-and-set. What a transition may do is `machine.ts`'s. */
 import type { Redis } from '../queue/connection.ts';
 import { InfrastructureError, InputError } from '../errors.ts';
-import { feedChannel } from '../queue/feed.ts';
+import { announceCancel, announceEnd, feedChannel } from '../queue/feed.ts';
 import type { Plan } from './plan.ts';
 import { loadRunScripts } from './redis-scripts.ts';
 import type { RunRecord } from './run.ts';
 import { isRunId, timeOfRunId } from './run-id.ts';
 import {
   ACTIVE_KEY,
+  FINISHED_KEY,
   REPOSITORIES_KEY,
   changedFields,
   fieldsOf,
@@ -40,9 +41,15 @@ export interface RedisRunStore {
   list(filter: RunFilter): Promise<{ runs: RunRecord[]; next?: string }>;
   /** Ids of runs that are not over, or whose end was not seen through. */
   active(): Promise<string[]>;
-  /** The end of the run was seen through: statuses queued, archive written. */
-  settle(id: string): Promise<void>;
+  /** The end of the run was seen through (statuses queued, archive written): beyond `keep` the oldest leave Redis. */
+  settle(id: string, keep: number): Promise<void>;
+  /** Forgets an id that names no run. */
+  forget(id: string): Promise<void>;
+  /** Tells the servers that the run is over. */
+  announceEnd(run: string): Promise<void>;
   notify(message: FeedMessage): Promise<void>;
+  /** Tells the workers that something running in this run was asked to end. */
+  announceCancel(run: string): Promise<void>;
 }
 
 const PAGE = 100;
@@ -164,9 +171,20 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
 
     active: () => redis.zrange(ACTIVE_KEY, 0, '-1'),
 
-    async settle(id) {
+    async settle(id, keep) {
+      await redis.zadd(FINISHED_KEY, Date.now(), id);
+      await redis.zrem(ACTIVE_KEY, id);
+      const surplus = await redis.zrange(FINISHED_KEY, 0, String(-keep - 1));
+      for (const old of surplus) await redis.multi().del(runKey(old), planKey(old)).zrem(FINISHED_KEY, old).exec();
+    },
+
+    async forget(id) {
       await redis.zrem(ACTIVE_KEY, id);
     },
+
+    announceEnd: (run) => announceEnd(redis, run),
+
+    announceCancel: (run) => announceCancel(redis, run),
 
     async notify(message) {
       await redis.publish(feedChannel(message.run), JSON.stringify(message));

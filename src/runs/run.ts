@@ -51,6 +51,8 @@ export interface JobControl {
   cancelRequested?: string;
   /** Earlier infrastructure failures (worker died), to give up at a bound. */
   losses: number;
+  /** Why the last worker let go of it: said in the log of the attempt that follows. */
+  lossReason?: string;
   /** Times the job was tried again under `retry`. */
   retries: number;
   /** Not before this ISO time (retry delay). */

@@ -1,0 +1,154 @@
+/** Event -> runs: fetch the commit, read its pipelines, plan them, set the runs going. Safe to do twice. */
+import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
+import type { Forge } from '../forges/forge.ts';
+import type { Git } from '../git/git.ts';
+import { findPipelines, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
+import { firstLine, renderDiagnostics } from '../pipeline/render-diagnostics.ts';
+import { planPipeline } from '../pipeline/plan-pipeline.ts';
+import { type ForgeName, type PipelineEvent, parseRepository } from '../runs/event.ts';
+import type { Lifecycle } from '../runs/lifecycle.ts';
+import type { Plan } from '../runs/plan.ts';
+import type { LogKey, RunRecord } from '../runs/run.ts';
+import { makeRunId } from '../runs/run-id.ts';
+import type { Deliveries } from './deliveries.ts';
+
+export interface PlannerDeps {
+  forges: Map<ForgeName, Forge>;
+  git: Git;
+  lifecycle: Pick<Lifecycle, 'start'>;
+  deliveries: Pick<Deliveries, 'conclude' | 'get'>;
+  logs: { append(key: LogKey, offset: number, bytes: Buffer): Promise<void>; close(key: LogKey): Promise<void> };
+  jobTimeoutMs: number;
+  log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+}
+
+export interface Planned {
+  runs: RunRecord[];
+  /** Why there is none. */
+  reason?: string;
+}
+
+export interface Planner {
+  /**
+   * Plans one event. `cause` names what asked for it: the same cause gives the same runs. Throws ImpGemError when the
+   * commit cannot be had.
+   */
+  plan(event: PipelineEvent, cause: string): Promise<Planned>;
+  /** For the queue: plans a delivery's event and records what became of it; ms until the next try, or undefined. */
+  handle(event: PipelineEvent, tries: number, attempt: number): Promise<number | undefined>;
+}
+
+const FETCH_ATTEMPTS = 3;
+const NO_PLAN: Plan = {
+  pipeline: '',
+  file: '',
+  clone: { skip: false, depth: 0, submodules: false, lfs: false },
+  jobs: [],
+};
+
+export function createPlanner(deps: PlannerDeps): Planner {
+  const plan = async (event: PipelineEvent, cause: string): Promise<Planned> => {
+    const repository = parseRepository(event.repository);
+    const forge = repository && deps.forges.get(repository.forge);
+    if (!repository || !forge) throw new ImpGemError('forge-unknown', `No forge is set up for ${event.repository}`);
+    const source = forge.clone(repository.owner, repository.name);
+    const commit = await deps.git.fetchCommit(source, event.repository, event);
+    const loaded = await findPipelines({
+      list: (folder) => deps.git.listFolder(event.repository, commit.sha, folder),
+      read: (path) => deps.git.readFile(event.repository, commit.sha, path),
+    });
+    if (loaded.length === 0) return { runs: [], reason: `no .impgem.yml at ${commit.sha.slice(0, 12)}` };
+    const changedPaths = loaded.some((one) => one.pipeline && asksForPaths(one))
+      ? await deps.git.changedPaths(event.repository, changeOf(event, commit.sha))
+      : undefined;
+    const runs = await Promise.all(
+      loaded.map(async (one) => {
+        const planned = one.pipeline
+          ? planPipeline(one.pipeline, {
+              event: { ...event, sha: commit.sha },
+              ...(changedPaths === undefined ? {} : { changedPaths }),
+              defaults: { jobTimeoutMs: deps.jobTimeoutMs },
+            })
+          : { diagnostics: one.diagnostics };
+        const id = makeRunId(event.receivedAt, `${cause} ${one.file}`);
+        const bad = planned.plan === undefined;
+        const diagnostics = one.pipeline ? [...one.diagnostics, ...planned.diagnostics] : one.diagnostics;
+        if (bad) await writeRunLog(id, renderDiagnostics(diagnostics, one.sources));
+        const { record } = await deps.lifecycle.start({
+          id,
+          event: { ...event, sha: commit.sha },
+          sha: commit.sha,
+          message: commit.message,
+          author: commit.author,
+          plan: planned.plan ?? { ...NO_PLAN, file: one.file, pipeline: one.name },
+          ...(bad ? { error: firstLine(diagnostics) } : {}),
+          createdAt: event.receivedAt,
+        });
+        return record;
+      }),
+    );
+    return { runs };
+  };
+
+  /** A run that shows why nothing could be run. */
+  const startErrored = async (event: PipelineEvent, cause: string, reason: string): Promise<string[]> => {
+    if (event.sha === undefined) return [];
+    const id = makeRunId(event.receivedAt, cause);
+    await writeRunLog(id, `${reason}\n`);
+    const { record } = await deps.lifecycle.start({
+      id,
+      event,
+      sha: event.sha,
+      message: event.message,
+      author: event.author,
+      plan: NO_PLAN,
+      error: reason,
+      createdAt: event.receivedAt,
+    });
+    return [record.id];
+  };
+
+  const writeRunLog = async (run: string, text: string): Promise<void> => {
+    const key: LogKey = { run, job: '', attempt: 1, part: 'run' };
+    await deps.logs.append(key, 0, Buffer.from(text));
+    await deps.logs.close(key);
+  };
+
+  return {
+    plan,
+    async handle(event, tries, attempt) {
+      const delivery = event.delivery ?? '';
+      const fields = { delivery, repository: event.repository, ref: event.ref };
+      const known = await deps.deliveries.get(delivery);
+      if (known?.state === 'planned' || known?.state === 'ignored') return undefined;
+      const cause = `${event.repository} ${delivery} ${tries}`;
+      try {
+        const { runs, reason } = await plan(event, cause);
+        await deps.deliveries.conclude(delivery, {
+          state: runs.length > 0 ? 'planned' : 'ignored',
+          ...(reason === undefined ? {} : { reason }),
+          runs: runs.map((run) => run.id),
+        });
+        deps.log.info({ ...fields, runs: runs.map((run) => run.id) }, reason ?? 'planned');
+      } catch (error) {
+        const reason = error instanceof ImpGemError ? error.message : `planning failed: ${messageOf(error)}`;
+        deps.log.warn({ ...fields, attempt }, reason);
+        if (error instanceof InfrastructureError && error.retryable && attempt < FETCH_ATTEMPTS)
+          return 1000 * 2 ** attempt;
+        const runs = await startErrored(event, cause, reason);
+        await deps.deliveries.conclude(delivery, { state: 'failed', reason, runs });
+      }
+      return undefined;
+    },
+  };
+}
+
+function asksForPaths({ sources }: LoadedPipeline): boolean {
+  return Object.values(sources).some((text) => text.includes('paths'));
+}
+
+function changeOf(event: PipelineEvent, sha: string): { sha: string; before?: string; mergeBaseWith?: string } {
+  const base = event.pullRequest?.targetBranch ?? (event.before === undefined ? event.defaultBranch : undefined);
+  if (base !== undefined) return { sha, mergeBaseWith: base };
+  return event.before === undefined ? { sha } : { sha, before: event.before };
+}

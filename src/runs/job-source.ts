@@ -1,0 +1,207 @@
+/** A worker's side of the lifecycle: claims a ticket, keeps the lease, batches the news of steps, hears of cancels. */
+import { LostJobError } from '../errors.ts';
+import type { TicketPayload } from '../queue/queues.ts';
+import type { Turns } from '../queue/turns.ts';
+import type { Assignment, JobResult, StateReporter } from '../worker/ports.ts';
+import type { Lease, Leases } from './leases.ts';
+import type { Lifecycle, StepNews } from './lifecycle.ts';
+import { jobOf, specOf } from './machine.ts';
+import type { Plan } from './plan.ts';
+import type { RedisRunStore } from './redis-store.ts';
+import type { RunRecord, State } from './run.ts';
+
+export interface HeldJob {
+  assignment: Assignment;
+  report: StateReporter;
+  /** Aborts with the reason when a person or a newer push wants the job to end. */
+  cancel: AbortSignal;
+  /** Why the worker before us let go of it, if one had it. */
+  lossReason: string | undefined;
+  /** Starts the job over: what was to be adopted is gone. */
+  beginAttempt(note: string): Promise<Assignment>;
+  end(result: JobResult): Promise<void>;
+  handBack(): Promise<void>;
+}
+
+export interface JobSource {
+  /** Undefined when the ticket no longer works. */
+  claim(ticket: TicketPayload): Promise<HeldJob | undefined>;
+  /** Renews all leases and looks for missed cancels; to be called every few seconds. */
+  beat(): Promise<void>;
+  /** The run has something to end: look whether it is ours. */
+  check(run: string): Promise<void>;
+  /** Runs and jobs held now. */
+  held(): Lease[];
+}
+
+export interface JobSourceDeps {
+  worker: string;
+  store: RedisRunStore;
+  lifecycle: Lifecycle;
+  leases: Leases;
+  turns: Turns;
+  links(record: RunRecord): Assignment['links'];
+  onError(message: string): void;
+}
+
+interface Holding {
+  lease: Lease;
+  cancel: AbortController;
+  lost: boolean;
+}
+
+export function createJobSource(deps: JobSourceDeps): JobSource {
+  const holdings = new Set<Holding>();
+
+  const check = async (run: string): Promise<void> => {
+    const ours = [...holdings].filter((one) => one.lease.run === run);
+    if (ours.length === 0) return;
+    const record = await deps.store.get(run);
+    for (const holding of ours) {
+      const control = record?.control[holding.lease.job];
+      if (control?.fence !== holding.lease.fence) {
+        holding.lost = true;
+        holding.cancel.abort(new LostJobError(`Job ${holding.lease.job} of run ${run}`));
+      } else if (control.cancelRequested !== undefined) holding.cancel.abort(control.cancelRequested);
+    }
+  };
+
+  return {
+    async claim(ticket) {
+      const lease: Lease = { run: ticket.run, job: ticket.job, fence: ticket.fence + 1, worker: deps.worker };
+      // The lease first: a crash in between leaves a lease without a job, which expires, never a job without a lease.
+      await deps.leases.renew([lease]);
+      const [record, plan] = await Promise.all([
+        deps.lifecycle.claim(ticket.run, ticket.job, ticket.fence, deps.worker),
+        deps.store.plan(ticket.run),
+        deps.turns.serve(ticket.turn),
+      ]);
+      if (!record || !plan) {
+        await deps.leases.drop(lease);
+        return undefined;
+      }
+      const holding: Holding = { lease, cancel: new AbortController(), lost: false };
+      holdings.add(holding);
+      const news = createNews(deps, holding);
+      const letGo = async (): Promise<void> => {
+        holdings.delete(holding);
+        await deps.leases.drop(lease);
+      };
+      return {
+        assignment: assignmentOf(record, plan, lease, deps.links(record), []),
+        report: news.report,
+        cancel: holding.cancel.signal,
+        lossReason: record.control[lease.job]?.lossReason,
+        async beginAttempt(note) {
+          const next = await deps.lifecycle.beginAttempt(lease.run, lease.job, lease.fence);
+          if (!next) throw new LostJobError(`Job ${lease.job} of run ${lease.run}`);
+          return assignmentOf(next, plan, lease, deps.links(next), [note]);
+        },
+        async end(result) {
+          const rest = await news.drain();
+          await deps.lifecycle.end(lease.run, lease.job, lease.fence, rest, result);
+          await letGo();
+        },
+        async handBack() {
+          const rest = await news.drain();
+          if (rest.length > 0) await deps.lifecycle.reportSteps(lease.run, lease.job, lease.fence, rest);
+          await deps.lifecycle.release(lease.run, lease.job, lease.fence, { counts: false, reason: 'handed over' });
+          await letGo();
+        },
+      };
+    },
+    async beat() {
+      await deps.leases.renew([...holdings].filter((one) => !one.lost).map((one) => one.lease));
+      for (const run of new Set([...holdings].map((one) => one.lease.run))) await check(run);
+    },
+    check,
+    held: () => [...holdings].map((one) => one.lease),
+  };
+}
+
+/**
+ * The next step does not wait for the news of the last one to be durable: news is written in order, one write at a
+ * time, and what came meanwhile goes into the next. That a job was lost is heard at the next report.
+ */
+function createNews(deps: JobSourceDeps, holding: Holding): { report: StateReporter; drain(): Promise<StepNews[]> } {
+  const { run, job, fence } = holding.lease;
+  let waiting: StepNews[] = [];
+  let writing: Promise<void> | undefined;
+  const write = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const batch = waiting;
+      waiting = [];
+      const ours = await deps.lifecycle.reportSteps(run, job, fence, batch).catch((error: unknown) => {
+        waiting = [...batch, ...waiting];
+        throw error;
+      });
+      if (ours) continue;
+      holding.lost = true;
+      holding.cancel.abort(new LostJobError(`Job ${job} of run ${run}`));
+    }
+  };
+  return {
+    report: {
+      step(index, change) {
+        if (holding.lost) return Promise.reject(new LostJobError(`Job ${job} of run ${run}`));
+        waiting.push({ index, change });
+        writing ??= write()
+          .catch((error: unknown) => {
+            deps.onError(`steps of ${run}/${job} could not be recorded: ${String(error)}`);
+          })
+          .finally(() => {
+            writing = undefined;
+          });
+        return Promise.resolve();
+      },
+    },
+    /** What is not written yet, for the write that ends the job. */
+    async drain() {
+      const rest = waiting;
+      waiting = [];
+      await writing;
+      return rest;
+    },
+  };
+}
+
+/** Everything a runner needs to know about the job, from the record and the plan. */
+export function assignmentOf(
+  record: RunRecord,
+  plan: Plan,
+  lease: Lease,
+  links: Assignment['links'],
+  notes: string[],
+): Assignment {
+  const { jobs, version: _, control: __, source, ...run } = record;
+  const spec = specOf(plan, lease.job);
+  const job = jobOf(record, lease.job);
+  if (!spec || !job) throw new LostJobError(`Job ${lease.job} of run ${lease.run}`);
+  return {
+    run,
+    event: source,
+    spec,
+    clone: plan.clone,
+    attempt: job.attempt,
+    fence: lease.fence,
+    needs: needsOf(spec, jobs),
+    steps: job.steps,
+    notes,
+    trusted: source.pullRequest?.fork !== true,
+    links,
+  };
+}
+
+/** Results and outputs by key as written; a matrix's cells share a key: the worst result, and all outputs. */
+function needsOf(spec: Assignment['spec'], jobs: RunRecord['jobs']): Assignment['needs'] {
+  const found: Assignment['needs'] = {};
+  const rank: State[] = ['succeeded', 'skipped', 'pending', 'running', 'errored', 'cancelled', 'failed'];
+  for (const need of spec.needs) {
+    const job = jobs.find((one) => one.id === need.job);
+    if (!job) continue;
+    const before = found[need.key];
+    const worse = !before || rank.indexOf(job.state) > rank.indexOf(before.result);
+    found[need.key] = { result: worse ? job.state : before.result, outputs: { ...before?.outputs, ...job.outputs } };
+  }
+  return found;
+}

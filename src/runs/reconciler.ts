@@ -1,0 +1,111 @@
+/**
+ * Mends what a crash left: jobs whose worker is gone go to another, tickets and statuses that were never queued are
+ * queued, runs whose jobs all ended are ended. Idempotent; any number of servers may do it at once.
+ */
+import { messageOf } from '../errors.ts';
+import { LEASE_MS, type Leases } from './leases.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import type { RedisRunStore } from './redis-store.ts';
+import type { RunRecord } from './run.ts';
+import { timeOfRunId } from './run-id.ts';
+
+export interface ReconcilerDeps {
+  store: RedisRunStore;
+  lifecycle: Lifecycle;
+  leases: Leases;
+  /** Counts and tells every repair. */
+  onRepair(what: string, run: string): void;
+  onError(message: string): void;
+  intervalMs?: number;
+}
+
+const LEASE_CHECK_MS = 2000;
+const TEND_MS = 15_000;
+/** A run this young is still in the hands of whoever created or moved it. */
+const YOUNG_MS = 10_000;
+
+export interface Reconciler {
+  /** Jobs whose lease ran out. */
+  releaseExpired(): Promise<void>;
+  /** Every run that is not over. */
+  tendAll(): Promise<void>;
+  close(): void;
+}
+
+export function createReconciler(deps: ReconcilerDeps): Reconciler {
+  // After a pause of ours (or of Redis) every lease looks expired although its worker is well: it gets time to renew.
+  let trustFrom = Date.now() + LEASE_MS;
+  let lastCheck = Date.now();
+
+  const release = async (run: string, job: string, fence: number, worker: string): Promise<void> => {
+    if (await deps.lifecycle.release(run, job, fence, { counts: true, reason: `worker ${worker} was lost` }))
+      deps.onRepair('job-released', run);
+  };
+
+  const releaseExpired = async (): Promise<void> => {
+    const now = Date.now();
+    if (now - lastCheck > LEASE_MS / 2) trustFrom = now + LEASE_MS;
+    lastCheck = now;
+    const expired = await deps.leases.expired();
+    if (now < trustFrom) return;
+    for (const lease of expired) {
+      await release(lease.run, lease.job, lease.fence, lease.worker);
+      await deps.leases.drop(lease);
+    }
+  };
+
+  /** A running job without any lease: its worker's lease was dropped, or Redis came back without it. */
+  const releaseUnleased = async (record: RunRecord, leased: Set<string>): Promise<void> => {
+    for (const job of record.jobs) {
+      const fence = record.control[job.id]?.fence ?? 0;
+      if (job.state !== 'running' || leased.has(`${record.id} ${job.id} ${fence}`)) continue;
+      await release(record.id, job.id, fence, job.worker ?? 'unknown');
+    }
+  };
+
+  const tendAll = async (): Promise<void> => {
+    const ids = await deps.store.active();
+    const leased = new Set((await deps.leases.all()).map(({ run, job, fence }) => `${run} ${job} ${fence}`));
+    for (const id of ids) {
+      if (Date.now() - timeOfRunId(id) < YOUNG_MS) continue;
+      try {
+        const record = await deps.store.get(id);
+        if (record && Date.now() >= trustFrom && record.jobs.some((job) => isOld(job.startedAt)))
+          await releaseUnleased(record, leased);
+        const repairs = await deps.lifecycle.tend(id);
+        for (let count = 0; count < repairs; count++) deps.onRepair('run-tended', id);
+      } catch (error) {
+        deps.onError(`run ${id} could not be tended: ${messageOf(error)}`);
+      }
+    }
+  };
+
+  const guard = (what: () => Promise<void>): (() => void) => {
+    let busy = false;
+    return () => {
+      if (busy) return;
+      busy = true;
+      what()
+        .catch((error: unknown) => {
+          deps.onError(`reconciler: ${messageOf(error)}`);
+        })
+        .finally(() => {
+          busy = false;
+        });
+    };
+  };
+  const timers = [
+    setInterval(guard(releaseExpired), deps.intervalMs ?? LEASE_CHECK_MS),
+    setInterval(guard(tendAll), TEND_MS),
+  ];
+  for (const timer of timers) timer.unref();
+  return {
+    releaseExpired,
+    tendAll,
+    close() {
+      for (const timer of timers) clearInterval(timer);
+    },
+  };
+}
+
+const isOld = (time: string | undefined): boolean => time !== undefined && Date.now() - Date.parse(time) > YOUNG_MS;

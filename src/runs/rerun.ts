@@ -1,0 +1,63 @@
+import { randomUUID } from 'node:crypto';
+import { InputError } from '../errors.ts';
+import { initialJob, jobOf } from './machine.ts';
+import type { Plan } from './plan.ts';
+import type { RunRecord } from './run.ts';
+import { makeRunId } from './run-id.ts';
+import type { RerunOptions } from './store.ts';
+
+/**
+ * The record of a new run for the same commit and plan, and the ids of the jobs it keeps from the old one (their
+ * results and outputs stand; their logs and artifacts stay where they are). InputError `job-unknown` (404).
+ */
+export function rerunOf(
+  old: RunRecord,
+  plan: Plan,
+  { jobs }: RerunOptions,
+  now: string,
+): { record: RunRecord; kept: string[] } {
+  const again = jobsToRun(old, plan, jobs);
+  const kept = plan.jobs.map((spec) => spec.id).filter((id) => !again.has(id));
+  const fresh = plan.jobs.map((spec) => {
+    const previous = jobOf(old, spec.id);
+    const first = initialJob(spec);
+    return again.has(spec.id) || !previous
+      ? first
+      : { ...first, job: { ...previous, reason: `kept from run ${old.id}` } };
+  });
+  const { reason: _, startedAt: __, endedAt: ___, ...rest } = old;
+  const record: RunRecord = {
+    ...rest,
+    id: makeRunId(now, `rerun ${old.id} ${randomUUID()}`),
+    number: 0,
+    version: 1,
+    state: 'pending',
+    rerunOf: old.id,
+    createdAt: now,
+    jobs: fresh.map((one) => one.job),
+    control: Object.fromEntries(fresh.map((one) => [one.job.id, one.control])),
+  };
+  return { record, kept };
+}
+
+function jobsToRun(old: RunRecord, plan: Plan, which: RerunOptions['jobs']): Set<string> {
+  const again = new Set<string>();
+  if (which === 'all') for (const spec of plan.jobs) again.add(spec.id);
+  else if (which === 'failed') {
+    for (const job of old.jobs) if (job.state !== 'succeeded') again.add(job.id);
+  } else {
+    if (!plan.jobs.some((spec) => spec.id === which.job))
+      throw new InputError('job-unknown', `Run ${old.id} has no job "${which.job}"`, { status: 404 });
+    again.add(which.job);
+  }
+  // What needs a job that runs again must see its new result.
+  for (let grown = true; grown;) {
+    grown = false;
+    for (const spec of plan.jobs) {
+      if (again.has(spec.id) || !spec.needs.some((need) => again.has(need.job))) continue;
+      again.add(spec.id);
+      grown = true;
+    }
+  }
+  return again;
+}

@@ -1,0 +1,54 @@
+/** Runs as the HTTP side sees them: read, follow, cancel, run again. */
+import { InputError } from '../errors.ts';
+import type { Feed } from '../queue/feed.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import { specOf } from './machine.ts';
+import type { RedisRunStore } from './redis-store.ts';
+import { rerunOf } from './rerun.ts';
+import type { Delivery, RunRecord } from './run.ts';
+import type { RunStore } from './store.ts';
+
+export interface RunServiceDeps {
+  store: RedisRunStore;
+  lifecycle: Lifecycle;
+  feed: Feed;
+  delivery(id: string): Promise<Delivery | undefined>;
+  /** Takes artifacts of kept jobs over into the new run. */
+  keepArtifacts(from: string, to: string, jobs: string[]): Promise<void>;
+  /** Plans the run's event anew, for one that never had a plan. */
+  replan(record: RunRecord): Promise<RunRecord[]>;
+}
+
+export function createRunService(deps: RunServiceDeps): RunStore {
+  const { store, lifecycle } = deps;
+  return {
+    get: store.get,
+    plan: store.plan,
+    list: store.list,
+    delivery: deps.delivery,
+    async jobSpec(id, job) {
+      const plan = await store.plan(id);
+      return plan && specOf(plan, job);
+    },
+    async cancel(id, reason) {
+      const done = await lifecycle.cancel(id, reason);
+      if (done === undefined) throw unknown(id);
+      return done;
+    },
+    async rerun(id, options) {
+      const [old, plan] = await Promise.all([store.get(id), store.plan(id)]);
+      if (!old || !plan) throw unknown(id);
+      if (plan.jobs.length === 0) {
+        const [first] = await deps.replan(old);
+        if (!first) throw new InputError('nothing-to-run', `Run ${id} has nothing to run again`, { status: 422 });
+        return first;
+      }
+      const { record, kept } = rerunOf(old, plan, options, new Date().toISOString());
+      if (kept.length > 0) await deps.keepArtifacts(old.id, record.id, kept);
+      return (await lifecycle.launch(record, plan)).record;
+    },
+    subscribe: deps.feed.subscribe,
+  };
+}
+
+const unknown = (id: string): InputError => new InputError('run-unknown', `There is no run "${id}"`, { status: 404 });

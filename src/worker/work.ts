@@ -1,0 +1,57 @@
+/** One ticket from claim to end: adopt what still runs, or start over, and record how it ended. */
+import { ImpGemError, LostJobError, messageOf } from '../errors.ts';
+import type { Assignment, JobPorts, JobResult, StateReporter } from './ports.ts';
+
+export interface HeldAssignment {
+  assignment: Assignment;
+  report: StateReporter;
+  cancel: AbortSignal;
+  lossReason: string | undefined;
+  beginAttempt(note: string): Promise<Assignment>;
+  end(result: JobResult): Promise<void>;
+  handBack(): Promise<void>;
+}
+
+export interface JobRunner {
+  run(assignment: Assignment, control: { cancel: AbortSignal; detach: AbortSignal }): Promise<JobResult | 'detached'>;
+}
+
+export interface WorkDeps {
+  /** A runner whose state reports go to `report`. */
+  runnerFor(report: JobPorts['report']): JobRunner;
+  /** Aborts when the worker is told to stop: jobs are handed over, not ended. */
+  detach: AbortSignal;
+  log: { info(fields: object, message: string): void; error(fields: object, message: string): void };
+}
+
+/** Never throws: whatever goes wrong becomes the job's end, or is another worker's business. */
+export async function work(held: HeldAssignment, deps: WorkDeps): Promise<void> {
+  const { run, spec, attempt } = held.assignment;
+  const fields = { run: run.id, job: spec.id, attempt };
+  const runner = deps.runnerFor(held.report);
+  const control = { cancel: held.cancel, detach: deps.detach };
+  try {
+    let outcome: JobResult | 'detached';
+    try {
+      outcome = await runner.run(held.assignment, control);
+    } catch (error) {
+      if (!(error instanceof ImpGemError) || error.code !== 'adoption-failed') throw error;
+      const note = `${held.lossReason ?? 'the worker before was lost'}; nothing of it is left, so the job starts over`;
+      deps.log.info(fields, note);
+      outcome = await runner.run(await held.beginAttempt(note), control);
+    }
+    if (outcome === 'detached') await held.handBack();
+    else await held.end(outcome);
+    deps.log.info({ ...fields, state: outcome === 'detached' ? 'handed over' : outcome.state }, 'job ended');
+  } catch (error) {
+    if (error instanceof LostJobError) {
+      deps.log.info(fields, `let go: ${error.message}`);
+      return;
+    }
+    deps.log.error({ ...fields, code: error instanceof ImpGemError ? error.code : 'unexpected' }, messageOf(error));
+    const reason = error instanceof ImpGemError ? error.message : `unexpected error: ${messageOf(error)}`;
+    await held.end({ state: 'errored', reason, outputs: {}, infrastructure: true }).catch((failure: unknown) => {
+      deps.log.error(fields, `its end could not be recorded: ${messageOf(failure)}`);
+    });
+  }
+}
