@@ -92,6 +92,11 @@ export async function startTestServer(overrides: Partial<AppDeps> = {}): Promise
   };
 }
 
+/** The body of an answer, whose shape the test asserts. */
+export async function json(response: Response): Promise<ReturnType<typeof JSON.parse>> {
+  return JSON.parse(await response.text());
+}
+
 /** A run of two jobs, `build` (steps compile, test) and `deploy`, which needs it; running unless told otherwise. */
 export function sampleRun(overrides: Partial<RunRecord> = {}): RunRecord {
   const id = randomBytes(8).toString('hex');

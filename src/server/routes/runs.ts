@@ -1,7 +1,7 @@
 import type { RequestHandler, Router } from 'express';
 import { InputError } from '../../errors.ts';
 import { parseRepository } from '../../runs/event.ts';
-import { type Run, type RunRecord, STATES } from '../../runs/run.ts';
+import { type RunRecord, STATES } from '../../runs/run.ts';
 import type { RerunOptions, RunFilter } from '../../runs/store.ts';
 import type { AppDeps } from '../app-deps.ts';
 import { allowOnly, readJson, requireText } from '../body.ts';
@@ -91,12 +91,12 @@ export function readFilter(req: Parameters<RequestHandler>[0], defaultLimit: num
 
 function readRerun(body: Record<string, unknown>, run: RunRecord): RerunOptions {
   allowOnly(body, ['jobs']);
-  const jobs = body['jobs'] ?? 'all';
+  const jobs = body['jobs'] === undefined ? 'all' : body['jobs'];
   if (jobs === 'all' || jobs === 'failed') return { jobs };
-  const job = typeof jobs === 'object' && !Array.isArray(jobs) ? (jobs as Record<string, unknown>)['job'] : undefined;
+  const job = typeof jobs === 'object' && jobs !== null && 'job' in jobs ? jobs.job : undefined;
   if (typeof job !== 'string')
     throw new InputError('field-invalid', 'jobs must be "all", "failed" or {"job": ID}.', { status: 422 });
-  if (!run.jobs.some((each: Run['jobs'][number]) => each.id === job))
+  if (!run.jobs.some((each) => each.id === job))
     throw new InputError('job-unknown', `Run ${run.id} has no job ${JSON.stringify(job.slice(0, 100))}.`, {
       status: 422,
     });
