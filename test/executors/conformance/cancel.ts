@@ -55,7 +55,7 @@ export function describeCancel(bench: Bench): void {
     const cancel = new AbortController();
     // The script waits for its child, which ends only by TERM: no KILL within this test.
     const script = `trap : TERM
-bash -c 'trap "echo child; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
+bash -c 'trap "echo child; exit 0" TERM; mkfifo gate; exec 3<> gate; echo ready; while :; do read -t 0.05 -u 3; done'
 echo parent`;
     const running = job.sandbox.start(taskOf(script), output, { signal: cancel.signal, graceMs: 50_000 });
     await output.until('ready\n');

@@ -47,6 +47,7 @@ export function recordOutput(): RecordedOutput {
   return {
     write: (chunk) => {
       chunks.push(Buffer.from(chunk));
+      if (waiting.length === 0) return Promise.resolve();
       const seen = text();
       waiting = waiting.filter((wait) => {
         if (seen.includes(wait.text)) wait.resolve();

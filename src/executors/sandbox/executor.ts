@@ -1,0 +1,66 @@
+/**
+ * Runs tasks on this machine, each in a bubblewrap sandbox of its own: no image, no daemon, milliseconds to start. What a
+ * sandbox sees and what it shares with the host is said in root.ts; limits in cgroups.ts and step.ts.
+ */
+import type { Limits } from '../../runs/plan.ts';
+import type { Executor, JobOwner } from '../executor.ts';
+import { bubblewrapVersion, findBubblewrap } from './bubblewrap.ts';
+import { findCgroups } from './cgroups.ts';
+import { ownerOf } from './group-name.ts';
+import { closeHost, openHost, removeDeadScratch, type SandboxHost } from './host.ts';
+import { createJobSandbox } from './job.ts';
+
+export { findBubblewrap } from './bubblewrap.ts';
+
+export interface SandboxOptions {
+  /** Host files and folders that steps may read, at the same path. */
+  mounts: string[];
+  /** Host folders that no step sees even below `/usr`, `/opt` or a mount: the data folder. */
+  hide?: string[];
+  /** For what a task does not say itself. */
+  limits: Limits;
+}
+
+export function createSandboxExecutor(options: SandboxOptions): Executor {
+  let opening: Promise<SandboxHost> | undefined;
+  const host = (): Promise<SandboxHost> => (opening ??= openHost(options));
+
+  return {
+    name: 'sandbox',
+    prepare: async (job) => {
+      const opened = host();
+      // A machine without bubblewrap may get it while we run.
+      opened.catch(() => (opening = undefined));
+      return createJobSandbox(await opened, job);
+    },
+    // Every sandbox dies with its worker (--die-with-parent).
+    adopt: () => Promise.resolve(undefined),
+    reap,
+    describe,
+    close: async () => {
+      if (opening !== undefined) await closeHost(await opening);
+      opening = undefined;
+    },
+  };
+}
+
+async function reap(isLive: (owner: JobOwner) => boolean): Promise<number> {
+  const cgroups = findCgroups();
+  const dead = (cgroups?.list() ?? []).filter((name) => {
+    const owner = ownerOf(name);
+    return owner !== undefined && !isLive(owner);
+  });
+  for (const name of dead) await cgroups?.remove(name);
+  return dead.length + (await removeDeadScratch());
+}
+
+async function describe(): Promise<string> {
+  const path = findBubblewrap();
+  if (path === undefined) return 'sandbox: bubblewrap is not installed (apt-get install bubblewrap)';
+  const cgroups = findCgroups();
+  const limits =
+    cgroups === undefined
+      ? 'limits of memory and processes per process (no control groups may be made here), none of CPU'
+      : `limits of ${cgroups.controllers.join(', ')} by control groups v${cgroups.version}`;
+  return `sandbox: bubblewrap ${await bubblewrapVersion(path)}; ${limits}; the host's network unless \`network: none\``;
+}

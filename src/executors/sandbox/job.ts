@@ -1,0 +1,135 @@
+/** A job in the sandbox executor: the folders of the job, and what runs in them. */
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImpGemError } from '../../errors.ts';
+import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
+import type { SandboxHost } from './host.ts';
+import { checkService, hostsOf, untilReady } from './services.ts';
+import { runStep, type StepTask } from './step.ts';
+
+const TERMINATED = 143;
+
+export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox {
+  const disposed = new AbortController();
+  const running = new Set<Promise<unknown>>();
+  const cleaning = new Set<Promise<void>>();
+  const services: string[] = [];
+  const noted = new Set<string>();
+
+  const track = <T>(set: Set<Promise<T>>, promise: Promise<T>): void => {
+    set.add(promise);
+    promise.then(
+      () => set.delete(promise),
+      () => set.delete(promise),
+    );
+  };
+  const ignoreImage = (image: string | undefined): void => {
+    if (image === undefined || noted.has(image)) return;
+    noted.add(image);
+    job.note(`image ${image} ignored: the sandbox executor runs on the host's own tools`);
+  };
+  const checkOpen = (): void => {
+    if (disposed.signal.aborted) throw new ImpGemError('sandbox-disposed', 'The sandbox of this job is gone already.');
+  };
+
+  const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
+    const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
+    const result = runStep(host, job, task, hosts, output, { ...options, kill: disposed.signal });
+    track(running, result);
+    const { cleaned, ...exit } = await result;
+    track(cleaning, cleaned);
+    return exit;
+  };
+
+  const start = async (task: Task, output: Output, options: StartOptions): Promise<Exit> => {
+    checkOpen();
+    if (task.docker) {
+      throw new ImpGemError(
+        'docker-needs-engine',
+        'A step with `docker: true` needs the docker executor: set IMPGEM_EXECUTOR=docker on a worker with an engine.',
+      );
+    }
+    ignoreImage(task.image);
+    if (!(await readyOrAborted(job.ready, options.signal))) return notStarted();
+    checkOpen();
+    return run(task, output, options);
+  };
+
+  const startService = async (service: ServiceTask, output: Output, options: StartOptions): Promise<Service> => {
+    checkOpen();
+    const script = checkService(service);
+    ignoreImage(service.image);
+    if (!(await readyOrAborted(job.ready, options.signal))) {
+      throw new ImpGemError('cancelled', `Starting service ${service.name} was cancelled.`);
+    }
+    checkOpen();
+    services.push(service.name);
+    await writeFile(join(job.folder, 'hosts'), hostsOf(await readFile(join(host.root.etc, 'hosts'), 'utf8'), services));
+    const stop = new AbortController();
+    const base: Omit<StepTask, 'id' | 'script'> = {
+      shell: 'bash',
+      env: service.env,
+      path: [],
+      network: 'default',
+      limits: {},
+    };
+    const task = { ...base, id: `service-${service.name}`, script };
+    const exit = run(task, output, { signal: stop.signal, graceMs: 0 });
+    const ended = exit.then(({ code }) => code);
+    // Whoever waits for the end hears of a failing output; nobody has to.
+    ended.catch(() => undefined);
+    let probes = 0;
+    const probe = async (command: string, signal: AbortSignal): Promise<number> => {
+      probes += 1;
+      const id = `ready-${service.name}-${probes}`;
+      const quiet = { write: () => Promise.resolve() };
+      return (await run({ ...base, id, script: command }, quiet, { signal, graceMs: 0 })).code;
+    };
+    try {
+      await untilReady(service, { ended, probe, signal: options.signal });
+    } catch (error) {
+      stop.abort();
+      await Promise.allSettled([exit]);
+      throw error;
+    }
+    return { ended };
+  };
+
+  const dispose = async (): Promise<void> => {
+    disposed.abort();
+    while (running.size > 0) await Promise.allSettled(running);
+    await Promise.all(cleaning);
+    await Promise.all(['steps', 'hosts'].map((name) => rm(join(job.folder, name), { recursive: true, force: true })));
+  };
+
+  return {
+    start,
+    startService,
+    dispose,
+    // A sandbox starts in milliseconds: nothing is gained by starting it ahead.
+    expect: () => undefined,
+    push: () => Promise.resolve(),
+    pull: () => Promise.resolve(),
+    detach: () => Promise.resolve(),
+  };
+}
+
+function notStarted(): Exit {
+  return { code: TERMINATED, reason: 'cancelled', handover: { env: '', output: '', path: '', summary: '' } };
+}
+
+/** False when the signal came first. */
+async function readyOrAborted(ready: Promise<void>, signal: AbortSignal): Promise<boolean> {
+  let stop = (): void => undefined;
+  const aborted = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  if (signal.aborted) return false;
+  signal.addEventListener('abort', stop);
+  try {
+    await Promise.race([ready, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+  return !signal.aborted;
+}

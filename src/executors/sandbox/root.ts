@@ -1,0 +1,135 @@
+/**
+ * The root of a sandbox, composed into a fresh tmpfs from what is known to be good; all else of the host (data folder,
+ * sockets, homes, secrets) does not exist in it.
+ *
+ * What bubblewrap gives: namespaces of its own for user, pid, ipc, uts and control groups, no capability, no new
+ * privileges, no way to make further user namespaces, no terminal. The network is the host's unless `network: none`: a
+ * step can then reach what listens on the host's loopback and on abstract unix sockets. Services of the host that trust
+ * loopback (a Redis without password) are for a worker with the docker executor, or for a unix socket as `impgem up` has.
+ */
+import { existsSync, lstatSync, readlinkSync, realpathSync } from 'node:fs';
+import { dirname, isAbsolute, normalize, sep } from 'node:path';
+import { ImpGemError } from '../../errors.ts';
+import { STEP_PATHS, type Task } from '../executor.ts';
+import type { Limits } from '../../runs/plan.ts';
+
+/** Top-level folders with the host's tools. A link (`/bin -> usr/bin`) stays one. */
+const TOOLS = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32', '/opt'];
+/** Where a mount of the operator would shadow what a sandbox needs. */
+const RESERVED = ['/', '/proc', '/dev', '/sys', '/tmp', '/etc', '/run', '/workspace', '/impgem'];
+
+/**
+ * Below /proc, what the owner of the host's files could still write or should not read: a worker that is root has the
+ * same owner in a sandbox, and these need no capability (core_pattern alone would give the host away). Bubblewrap's own
+ * cover skips folders.
+ */
+const PROC_READ_ONLY = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'];
+const PROC_HIDDEN_FILES = [
+  'kcore',
+  'keys',
+  'key-users',
+  'kmsg',
+  'latency_stats',
+  'mtrr',
+  'sched_debug',
+  'slabinfo',
+  'timer_list',
+];
+const PROC_HIDDEN_FOLDERS = ['acpi', 'driver', 'dynamic_debug', 'scsi'];
+
+const MIB = 1024 * 1024;
+const TMP_BYTES = 2048 * MIB;
+const SHM_BYTES = 256 * MIB;
+
+const NAMESPACES = [
+  ...['--unshare-user', '--disable-userns', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+  ...['--hostname', 'sandbox', '--new-session', '--die-with-parent', '--cap-drop', 'ALL'],
+];
+
+export interface HostRoot {
+  etc: string;
+  /** Host paths to show read-only at the same place. */
+  mounts: string[];
+  /** Host folders that stay hidden although they are below something that is shown. */
+  hidden: string[];
+}
+
+export interface StepRoot {
+  workspace: string;
+  home: string;
+  step: string;
+  objects?: string;
+  /** Own hosts file of the job, once it has services. */
+  hosts?: string;
+  network: Task['network'];
+  limits: Limits;
+}
+
+/** Error `sandbox-mount-invalid` for a mount that is missing or would open or shadow what must not be. */
+export function checkMounts(mounts: string[]): string[] {
+  return mounts.map((mount) => {
+    const path = normalize(mount);
+    const fault = !isAbsolute(path)
+      ? 'is not an absolute path'
+      : RESERVED.includes(path.replace(/(?<=.)\/$/, ''))
+        ? 'is a place of the sandbox itself'
+        : !existsSync(path)
+          ? 'does not exist'
+          : undefined;
+    if (fault === undefined) return path.replace(/(?<=.)\/$/, '');
+    throw new ImpGemError('sandbox-mount-invalid', `Sandbox mount ${mount} ${fault}. Change IMPGEM_SANDBOX_MOUNTS.`);
+  });
+}
+
+/** Arguments of bubblewrap for one step. */
+export function composeRoot(host: HostRoot, step: StepRoot): string[] {
+  const mounts = host.mounts.filter((mount) => !mount.startsWith('/etc/'));
+  const tmp = Math.min(TMP_BYTES, Math.ceil((step.limits.memory ?? Infinity) / 2));
+  return [
+    ...NAMESPACES,
+    ...(step.network === 'none' ? ['--unshare-net'] : []),
+    ...TOOLS.flatMap(showTool),
+    ...['--ro-bind', host.etc, '/etc'],
+    ...(step.hosts === undefined ? [] : ['--ro-bind', step.hosts, '/etc/hosts']),
+    ...showResolver(),
+    ...['--proc', '/proc', ...coverProc(), '--dev', '/dev'],
+    ...['--perms', '1777', '--size', String(Math.min(SHM_BYTES, tmp)), '--tmpfs', '/dev/shm', '--remount-ro', '/dev'],
+    ...['--perms', '1777', '--size', String(tmp), '--tmpfs', '/tmp'],
+    ...['--dir', '/run', '--dir', '/var', '--symlink', '../run', '/var/run', '--symlink', '../tmp', '/var/tmp'],
+    ...mounts.flatMap((mount) => ['--ro-bind', mount, mount]),
+    ...hideFolders([...host.hidden, dirname(dirname(step.workspace))], [...TOOLS, ...mounts]),
+    ...['--bind', step.workspace, STEP_PATHS.workspace, '--bind', step.home, STEP_PATHS.home],
+    ...['--bind', step.step, STEP_PATHS.step],
+    ...(step.objects === undefined ? [] : ['--ro-bind', step.objects, STEP_PATHS.objects]),
+    ...['--chdir', STEP_PATHS.workspace],
+  ];
+}
+
+function showTool(path: string): string[] {
+  if (!existsSync(path)) return [];
+  return lstatSync(path).isSymbolicLink() ? ['--symlink', readlinkSync(path), path] : ['--ro-bind', path, path];
+}
+
+function coverProc(): string[] {
+  const there = (name: string): boolean => existsSync(`/proc/${name}`);
+  return [
+    ...PROC_READ_ONLY.filter(there).flatMap((name) => ['--ro-bind', `/proc/${name}`, `/proc/${name}`]),
+    ...PROC_HIDDEN_FILES.filter(there).flatMap((name) => ['--ro-bind', '/dev/null', `/proc/${name}`]),
+    ...PROC_HIDDEN_FOLDERS.filter(there).flatMap((name) => ['--perms', '0555', '--tmpfs', `/proc/${name}`]),
+  ];
+}
+
+/** The machine's resolver as it is now; often a link into a folder that the sandbox does not have. */
+function showResolver(): string[] {
+  const path = '/etc/resolv.conf';
+  return existsSync(path) ? ['--ro-bind', realpathSync(path), path] : [];
+}
+
+function hideFolders(folders: string[], shown: string[]): string[] {
+  const real = shown.filter((path) => existsSync(path)).map((path) => realpathSync(path));
+  const inside = folders
+    .filter((folder) => existsSync(folder))
+    .map((folder) => realpathSync(folder))
+    .filter((folder) => real.some((path) => folder.startsWith(path + sep)));
+  return [...new Set(inside)].flatMap((folder) => ['--perms', '0555', '--tmpfs', folder]);
+}

@@ -1,0 +1,90 @@
+/** Services of a job: scripts in sandboxes of their own beside the steps, found under their names on the loopback. */
+import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ImpGemError } from '../../errors.ts';
+import type { ServiceTask } from '../executor.ts';
+
+const BETWEEN_TRIES_MS = 100;
+
+/** Lines of /etc/hosts for services, which all share the loopback. */
+export function hostsOf(base: string, services: string[]): string {
+  return `${base.trimEnd()}\n${services.map((name) => `127.0.0.1\t${name}\n`).join('')}`;
+}
+
+/** Error `service-needs-run` / `service-name-invalid`. */
+export function checkService(service: ServiceTask): string {
+  if (!/^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$/.test(service.name)) {
+    throw new ImpGemError('service-name-invalid', `Service name ${JSON.stringify(service.name)} is not a host name.`);
+  }
+  if (service.run === undefined) {
+    throw new ImpGemError(
+      'service-needs-run',
+      `Service ${service.name} has no \`run\`: the sandbox executor has no images, so it needs a script that starts the service with the host's own tools (or use IMPGEM_EXECUTOR=docker).`,
+    );
+  }
+  return service.run;
+}
+
+export interface Readiness {
+  /** Resolves with the code when the service has ended. */
+  ended: Promise<number>;
+  /** Runs a command beside the service; resolves with its exit code. */
+  probe: (command: string, signal: AbortSignal) => Promise<number>;
+  signal: AbortSignal;
+}
+
+/** Resolves when the service is ready. Errors `service-failed`, `service-not-ready`. */
+export async function untilReady(service: ServiceTask, readiness: Readiness): Promise<void> {
+  const { ready } = service;
+  if (ready === undefined) return;
+  const over = new AbortController();
+  const stop = AbortSignal.any([over.signal, readiness.signal]);
+  const isReady = (): Promise<boolean> =>
+    'port' in ready
+      ? accepts(ready.port, stop)
+      : readiness.probe(ready.command, stop).then((code) => code === 0 && !stop.aborted);
+  const poll = async (): Promise<'ready' | 'stopped'> => {
+    while (!stop.aborted) {
+      if (await isReady()) return 'ready';
+      await pause(BETWEEN_TRIES_MS, stop);
+    }
+    return 'stopped';
+  };
+  const timeout = pause(ready.timeoutMs, stop).then(() => 'late' as const);
+  const polling = poll();
+  try {
+    const outcome = await Promise.race([readiness.ended.then((code) => ({ code })), timeout, polling]);
+    if (outcome === 'ready') return;
+    if (readiness.signal.aborted)
+      throw new ImpGemError('cancelled', `Waiting for service ${service.name} was cancelled.`);
+    if (typeof outcome === 'object') {
+      throw new ImpGemError(
+        'service-failed',
+        `Service ${service.name} ended with code ${outcome.code} before it was ready.`,
+      );
+    }
+    throw new ImpGemError(
+      'service-not-ready',
+      `Service ${service.name} was not ready within ${ready.timeoutMs / 1000} s.`,
+    );
+  } finally {
+    over.abort();
+    // A probe that still runs is part of the job: it has ended before anyone disposes of that.
+    await polling;
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined);
+}
+
+function accepts(port: number, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: '127.0.0.1', signal });
+    const answer = (open: boolean) => (): void => {
+      socket.destroy();
+      resolve(open);
+    };
+    socket.on('connect', answer(true)).on('error', answer(false));
+  });
+}

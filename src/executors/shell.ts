@@ -1,0 +1,92 @@
+/** What both executors share: how a task's script is run, its environment, and how its files are read afterwards. */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImpGemError } from '../errors.ts';
+import { HANDOVER_LIMIT, STEP_PATHS, type Handover, type Task } from './executor.ts';
+
+export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+export const HANDOVER_FILES = ['env', 'output', 'path', 'summary'] as const;
+
+/** One string of an execve may have 128 KiB, its end included (MAX_ARG_STRLEN). */
+const LONGEST_VARIABLE = 128 * 1024 - 1;
+
+/** Command that runs a script file: `-eo pipefail`, no start-up files. */
+export function shellCommand(shell: Task['shell'], script: string): string[] {
+  return shell === 'bash'
+    ? ['/bin/bash', '--noprofile', '--norc', '-eo', 'pipefail', script]
+    : ['/bin/sh', '-e', script];
+}
+
+/**
+ * Script for `sh -c TEXT sh FOLDER COMMAND...`: enters a folder of the workspace, then becomes the command. It runs inside
+ * the step, where links mean what they mean to the step; a folder outside the workspace is refused.
+ */
+export const ENTER_FOLDER = `cd -P -- "${STEP_PATHS.workspace}/$1" || { echo "working-directory not found: $1" >&2; exit 1; }
+case "$PWD/" in
+${STEP_PATHS.workspace}/*) shift; exec "$@" ;;
+*) echo "working-directory leaves the workspace: $1" >&2; exit 1 ;;
+esac`;
+
+/** The whole command of a task, entering its working directory first. */
+export function taskCommand(task: Pick<Task, 'shell' | 'workingDirectory'>, script: string): string[] {
+  const command = shellCommand(task.shell, script);
+  if (task.workingDirectory === undefined) return command;
+  if (task.workingDirectory.includes('\0')) {
+    throw new ImpGemError('working-directory-invalid', 'The working-directory holds a NUL character.');
+  }
+  return ['/bin/sh', '-c', ENTER_FOLDER, 'sh', task.workingDirectory, ...command];
+}
+
+/** Environment with PATH and HOME filled in. Error `environment-invalid` for what no process can be given. */
+export function environmentOf(task: Pick<Task, 'env' | 'path'>): Record<string, string> {
+  const path = [...task.path, task.env['PATH'] ?? DEFAULT_PATH].join(':');
+  const env = { HOME: STEP_PATHS.home, ...task.env, PATH: path };
+  for (const [name, value] of Object.entries(env)) {
+    if (name === '' || /[=\0]/.test(name) || value.includes('\0')) {
+      throw new ImpGemError(
+        'environment-invalid',
+        `The variable ${JSON.stringify(name)} cannot be passed to a process: no "=" in the name, no NUL character.`,
+      );
+    }
+    if (Buffer.byteLength(name) + Buffer.byteLength(value) + 1 > LONGEST_VARIABLE) {
+      throw new ImpGemError(
+        'environment-invalid',
+        `The variable ${name} is longer than the 128 KiB that a process can be given: write it to a file instead.`,
+      );
+    }
+  }
+  return env;
+}
+
+/**
+ * Reads what a step left in its folder once all its processes are dead. The step may have put anything there: links are
+ * not followed, a pipe does not block, only regular files count, and at most HANDOVER_LIMIT bytes of each are read (a
+ * longer file is cut to exactly that).
+ */
+export async function readHandover(folder: string): Promise<Handover> {
+  const [env, output, path, summary] = await Promise.all(HANDOVER_FILES.map((name) => readBounded(join(folder, name))));
+  return { env: env ?? '', output: output ?? '', path: path ?? '', summary: summary ?? '' };
+}
+
+async function readBounded(path: string): Promise<string> {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
+  const file = await open(path, flags).catch(() => undefined);
+  // Missing, a link, unreadable: the step wrote nothing that counts.
+  if (file === undefined) return '';
+  try {
+    const stat = await file.stat();
+    if (!stat.isFile()) return '';
+    const buffer = Buffer.alloc(Math.min(stat.size, HANDOVER_LIMIT));
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    return buffer.toString('utf8', 0, length);
+  } finally {
+    await file.close();
+  }
+}
