@@ -1,0 +1,86 @@
+/** What every container of a job may and may not do: the isolation, in one place. docs/isolation.md says why. */
+import type Docker from 'dockerode';
+import type { Limits } from '../../runs/plan.ts';
+import { STEP_PATHS } from '../executor.ts';
+
+/** What a package manager inside a container needs; nothing that reaches the host or the network below TCP and UDP. */
+export const CAPABILITIES = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'NET_BIND_SERVICE',
+  'SETFCAP',
+  'SETGID',
+  'SETUID',
+];
+
+export interface ContainerSpec {
+  image: string;
+  entrypoint: readonly string[];
+  labels: Record<string, string>;
+  /** `container:ID`, `none`, or the name of a network. */
+  network: string;
+  limits: Limits;
+  binds: string[];
+  stdin: boolean;
+  /** `none`: the output leaves by another way. */
+  log: 'none' | 'local';
+  user?: string;
+}
+
+const KEPT_LOG = { Type: 'local', Config: { 'max-size': '64m', 'max-file': '8' } };
+
+export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
+  const { memory, cpu, pids } = spec.limits;
+  return {
+    Image: spec.image,
+    Entrypoint: [...spec.entrypoint],
+    Cmd: [],
+    // Never the image's: a WORKDIR such as /proc/self/fd/8 has led out of containers (CVE-2024-21626).
+    WorkingDir: '/',
+    Labels: spec.labels,
+    Healthcheck: { Test: ['NONE'] },
+    OpenStdin: spec.stdin,
+    StdinOnce: spec.stdin,
+    ...(spec.user === undefined ? {} : { User: spec.user }),
+    HostConfig: {
+      NetworkMode: spec.network,
+      Binds: spec.binds,
+      LogConfig: spec.log === 'none' ? { Type: 'none', Config: {} } : KEPT_LOG,
+      CapDrop: ['ALL'],
+      CapAdd: CAPABILITIES,
+      SecurityOpt: ['no-new-privileges'],
+      IpcMode: 'private',
+      ...(memory === undefined ? {} : { Memory: memory, MemorySwap: memory }),
+      ...(cpu === undefined ? {} : { NanoCpus: Math.round(cpu * 1e9) }),
+      ...(pids === undefined ? {} : { PidsLimit: pids }),
+    },
+  };
+}
+
+/** A step may ask for less than the operator's caps, not for more. */
+export function capLimits(asked: Limits, caps: Required<Limits>): Required<Limits> {
+  return {
+    memory: Math.min(asked.memory ?? caps.memory, caps.memory),
+    cpu: Math.min(asked.cpu ?? caps.cpu, caps.cpu),
+    pids: Math.min(asked.pids ?? caps.pids, caps.pids),
+  };
+}
+
+export interface MountedFolders {
+  workspace: string;
+  home: string;
+  step: string;
+  objects?: string;
+}
+
+export function bindsOf(folders: MountedFolders): string[] {
+  return [
+    `${folders.workspace}:${STEP_PATHS.workspace}`,
+    `${folders.home}:${STEP_PATHS.home}`,
+    `${folders.step}:${STEP_PATHS.step}`,
+    ...(folders.objects === undefined ? [] : [`${folders.objects}:${STEP_PATHS.objects}:ro`]),
+  ];
+}

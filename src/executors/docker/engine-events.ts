@@ -1,0 +1,92 @@
+/** One stream of the engine's events for all containers of this worker: which ended by themselves, and how. */
+import type Docker from 'dockerode';
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isGone } from './engine.ts';
+
+export interface ContainerEnd {
+  /** Exit code of its first process; undefined when the container is gone. */
+  code?: number;
+}
+
+export interface EngineEvents {
+  /** Aborted when the container has ended; its reason is a ContainerEnd. Asks for nothing until then. */
+  whenEnded(containerId: string): { signal: AbortSignal; forget: () => void };
+  close(): void;
+}
+
+const RECONNECT_MS = 500;
+
+export function createEngineEvents(docker: Docker, label: string): EngineEvents {
+  const waiting = new Map<string, AbortController>();
+  let open: NodeJS.ReadableStream | undefined;
+  let closed = false;
+  void listen();
+
+  async function listen(): Promise<void> {
+    while (!isClosed()) {
+      try {
+        open = await docker.getEvents({
+          filters: { type: ['container'], event: ['die', 'destroy'], label: [label] },
+        });
+        if (isClosed()) hangUp(open);
+        // What ended while nobody listened.
+        await Promise.all([...waiting.keys()].map(check));
+        await eachLine(open, onEvent);
+      } catch {
+        // The engine is away; whoever calls it hears of it. Here only the end of containers is missed, until it is back.
+      }
+      await delay(RECONNECT_MS, undefined, { ref: false });
+    }
+  }
+
+  // A function, because the compiler believes that nothing changes while this waits.
+  function isClosed(): boolean {
+    return closed;
+  }
+
+  function onEvent(line: string): void {
+    const event = JSON.parse(line) as { Action?: string; Actor?: { ID?: string; Attributes?: Record<string, string> } };
+    const code = event.Actor?.Attributes?.['exitCode'];
+    settle(event.Actor?.ID ?? '', code === undefined ? {} : { code: Number(code) });
+  }
+
+  async function check(id: string): Promise<void> {
+    try {
+      const { State } = await docker.getContainer(id).inspect();
+      if (!State.Running && State.Status !== 'created') settle(id, { code: State.ExitCode });
+    } catch (error) {
+      if (isGone(error)) settle(id, {});
+    }
+  }
+
+  function settle(id: string, end: ContainerEnd): void {
+    waiting.get(id)?.abort(end);
+    waiting.delete(id);
+  }
+
+  return {
+    whenEnded(id) {
+      const controller = waiting.get(id) ?? new AbortController();
+      waiting.set(id, controller);
+      return { signal: controller.signal, forget: () => waiting.delete(id) };
+    },
+    close() {
+      closed = true;
+      if (open) hangUp(open);
+    },
+  };
+}
+
+function hangUp(stream: NodeJS.ReadableStream): void {
+  if (stream instanceof Readable) stream.destroy();
+}
+
+async function eachLine(stream: NodeJS.ReadableStream, onLine: (line: string) => void): Promise<void> {
+  let rest = '';
+  for await (const part of stream) {
+    const lines = (rest + String(part)).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) if (line !== '') onLine(line);
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * What runs in a step's container before the step's script. The entry process is a plain `sh` that waits for commands on
+ * its stdin; they come when it is the step's turn, in one group that the shell runs only once it has read it whole.
+ */
+import { STEP_PATHS, type Task } from '../executor.ts';
+import { environmentOf, taskCommand } from '../shell.ts';
+import { endRecordFormat } from './end-record.ts';
+
+/**
+ * Output goes through a pipe and `cat` to a file, not straight to the file: scripts write to /dev/stderr by name, and
+ * opening a file by that name would truncate it. TERM is for the script alone, so `cat` lives on to copy its last words.
+ */
+export const ENTRY_TO_FILE = ['/bin/sh', '-c', `sh 2>&1 | (trap '' TERM; exec cat >>${STEP_PATHS.step}/log)`] as const;
+
+/** Output goes to the engine, through one pipe so that its order is kept. */
+export const ENTRY_TO_ENGINE = ['/bin/sh', '-c', 'exec sh 2>&1'] as const;
+
+/** Ends every process of a container but the entry's own: TERM reaches the whole tree, daemons included. */
+export const TERMINATE_ALL = ['/bin/sh', '-c', 'kill -s TERM -- -1'] as const;
+
+/** Processes of the entry itself; any more after the script's end are daemons that it left behind. */
+const OWN_PROCESSES = 3;
+
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** Variables that some shells refuse to have assigned; `env` passes them all the same. */
+const READ_ONLY = new Set(['UID', 'EUID', 'PPID', 'BASHOPTS', 'SHELLOPTS', 'BASH_VERSINFO', 'OPTIND']);
+
+/** The commands that run `task`, for the stdin of the entry process. */
+export function renderCommands(task: Task, nonce: string): string {
+  // The PATH of the image stands unless the task has its own.
+  const { PATH, ...environment } = environmentOf({ env: task.env, path: [] });
+  const path = [...task.path, ...(task.env['PATH'] === undefined ? [] : [PATH ?? ''])].join(':');
+  const plain = Object.entries(environment).filter(([name]) => isPlain(name));
+  const odd = Object.entries(environment).filter(([name]) => !isPlain(name));
+  const script = `${STEP_PATHS.step}/script`;
+  const command = taskCommand(task, script).map(quote).join(' ');
+  const wrapper = odd.length > 0 ? `env ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
+  const finish = (code: string) =>
+    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' $code $(($# - ${OWN_PROCESSES})); exit`;
+  return [
+    '{',
+    // A handler, not "ignore": a child gets the default back, and the script is meant to feel it.
+    'trap : TERM',
+    `printf %s ${quote(task.script)} >${script}`,
+    'unset HOSTNAME',
+    ...plain.map(([name, value]) => `export ${name}=${quote(value)}`),
+    ...(path === '' ? [] : [`export PATH=${quote(path)}${task.env['PATH'] === undefined ? ':"$PATH"' : ''}`]),
+    ...(task.shell === 'bash'
+      ? [
+          `if ! [ -x /bin/bash ]; then echo 'This image has no /bin/bash: use "shell: sh" for this step'; ${finish('127')}; fi`,
+        ]
+      : []),
+    `cd ${STEP_PATHS.workspace}`,
+    `${wrapper}${command} </dev/null`,
+    finish('$?'),
+    '}',
+    '',
+  ].join('\n');
+}
+
+function isPlain(name: string): boolean {
+  return NAME.test(name) && !READ_ONLY.has(name);
+}
+
+function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,29 @@
+/** Labels and names by which what we made on an engine is found again. */
+import type { JobOwner } from '../executor.ts';
+
+export const LABEL = {
+  instance: 'dev.impgem.instance',
+  worker: 'dev.impgem.worker',
+  slot: 'dev.impgem.slot',
+  run: 'dev.impgem.run',
+  job: 'dev.impgem.job',
+  attempt: 'dev.impgem.attempt',
+  step: 'dev.impgem.step',
+} as const;
+
+export function ownerLabels(owner: JobOwner): Record<string, string> {
+  return { [LABEL.run]: owner.run, [LABEL.job]: owner.job, [LABEL.attempt]: String(owner.attempt) };
+}
+
+/**
+ * A container that was warm before its job came has no labels of the job (an engine cannot add any), but can be renamed:
+ * the name of the container that holds a job's network says whose it is. Ids hold letters, digits, `_` and `-` only.
+ */
+export function holderName(owner: JobOwner): string {
+  return `impgem-job.${owner.run}.${owner.job}.${owner.attempt}`;
+}
+
+export function ownerOfHolder(name: string): JobOwner | undefined {
+  const match = /^\/?impgem-job\.([^.]+)\.([^.]+)\.(\d+)$/.exec(name);
+  return match ? { run: match[1] ?? '', job: match[2] ?? '', attempt: Number(match[3]) } : undefined;
+}

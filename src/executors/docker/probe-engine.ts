@@ -1,0 +1,46 @@
+/** Asks for an engine without loading dockerode: a worker that has none must start quickly and stay small. */
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import { messageOf } from '../../errors.ts';
+import { type EngineEndpoint, resolveEndpoint } from './engine-address.ts';
+import type { EngineAddress } from './options.ts';
+
+export type EngineProbe =
+  { ok: true; version: string; apiVersion: string; system: string } | { ok: false; reason: string };
+
+/** Settles within `timeoutMs`, at once when nothing listens. Never throws. */
+export async function probeEngine(address: EngineAddress, timeoutMs = 250): Promise<EngineProbe> {
+  try {
+    const answer: unknown = JSON.parse(await get(resolveEndpoint(address), '/version', timeoutMs));
+    const { Version, ApiVersion, Os, Arch } = answer as Record<string, string | undefined>;
+    if (Version === undefined || ApiVersion === undefined)
+      return { ok: false, reason: 'what answers is not an engine' };
+    return { ok: true, version: Version, apiVersion: ApiVersion, system: `${Os ?? '?'}/${Arch ?? '?'}` };
+  } catch (error) {
+    return { ok: false, reason: messageOf(error) };
+  }
+}
+
+const LONGEST_ANSWER = 256 * 1024;
+
+function get(endpoint: EngineEndpoint, path: string, timeoutMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const secure = 'protocol' in endpoint && endpoint.protocol === 'https';
+    const protocol = secure ? 'https:' : 'http:';
+    const signal = AbortSignal.timeout(timeoutMs);
+    const request = (secure ? httpsRequest : httpRequest)({ ...endpoint, protocol, path, signal }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (part: string) => {
+        text += part;
+        if (text.length > LONGEST_ANSWER) request.destroy(new Error('the answer is too long for an engine'));
+      });
+      response.on('end', () => resolve(text));
+      response.on('error', reject);
+    });
+    request.on('error', (error) =>
+      reject(signal.aborted ? new Error(`no answer within ${timeoutMs} ms`, { cause: error }) : error),
+    );
+    request.end();
+  });
+}

@@ -1,0 +1,134 @@
+/** From the script to the exit of one step: follows its output, hears of its end, ends it when told to. */
+import type { FileHandle } from 'node:fs/promises';
+import { InfrastructureError } from '../../errors.ts';
+import type { Exit, Output, StartOptions } from '../executor.ts';
+import { readHandover } from '../shell.ts';
+import type { ContainerEnd } from './engine-events.ts';
+import { createEndRecordSplitter, type StepEnd } from './end-record.ts';
+import { TERMINATE_ALL } from './entry.ts';
+import { engineError, isGone } from './engine.ts';
+import { followFile } from './follow-file.ts';
+import type { ExecutorParts } from './parts.ts';
+import { logPath } from './step-folder.ts';
+
+const GRACE_MS = 10_000;
+const KILLED = 137;
+
+export interface RunningStep {
+  containerId: string;
+  nonce: string;
+  log: FileHandle;
+  /** Its step folder on the host. */
+  folder: string;
+}
+
+/** Settles when the step has ended and all its output has been taken. */
+export async function followStep(
+  parts: ExecutorParts,
+  step: RunningStep,
+  output: Output,
+  { signal, graceMs = GRACE_MS }: StartOptions,
+): Promise<Exit> {
+  const end = parts.events.whenEnded(step.containerId);
+  const over = new AbortController();
+  const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
+  if (signal.aborted) onCancel();
+  else signal.addEventListener('abort', onCancel, { once: true, signal: over.signal });
+  try {
+    const recorded = await takeOutput(parts, step, output, end.signal);
+    const code = recorded?.code ?? codeWithoutRecord(end.signal);
+    // What may still write to the workspace, or was killed for memory, is looked at closer; a plain success is not.
+    const ended =
+      code === 0 && recorded?.leftovers === false ? undefined : await stopContainer(parts, step.containerId);
+    const reason = signal.aborted ? 'cancelled' : code !== 0 && ended?.outOfMemory ? 'out of memory' : undefined;
+    const handover = await readHandover(step.folder);
+    return { code, handover, ...(reason === undefined ? {} : { reason }) };
+  } catch (error) {
+    await kill(parts, step.containerId);
+    throw error;
+  } finally {
+    over.abort();
+    end.forget();
+    await step.log.close();
+  }
+}
+
+/** Gives the end record; undefined when the container ended without one. */
+async function takeOutput(
+  parts: ExecutorParts,
+  step: RunningStep,
+  output: Output,
+  ended: AbortSignal,
+): Promise<StepEnd | undefined> {
+  const splitter = createEndRecordSplitter(step.nonce);
+  const { logLimit } = parts.options;
+  let end: StepEnd | undefined;
+  let taken = 0;
+  let killed = false;
+  await followFile({
+    handle: step.log,
+    path: logPath(step.folder),
+    ended,
+    sink: async (bytes) => {
+      const part = splitter.push(bytes);
+      end = part.end;
+      // One byte more than the limit, so that whoever reads sees that it was passed.
+      const room = Math.max(0, logLimit + 1 - taken);
+      const shown = part.output.subarray(0, room);
+      taken += shown.length;
+      if (shown.length > 0) await output.write(shown);
+      return end !== undefined || taken > logLimit;
+    },
+    onSize: (size) => {
+      if (size <= logLimit || killed) return;
+      killed = true;
+      void kill(parts, step.containerId);
+    },
+  });
+  const rest = splitter.rest();
+  if (end === undefined && rest.length > 0) await output.write(rest);
+  return taken > logLimit ? { code: KILLED, leftovers: true } : end;
+}
+
+/** The entry process prints a record unless it was killed, so an end without one is never a success. */
+function codeWithoutRecord(ended: AbortSignal): number {
+  const { code } = ended.reason as ContainerEnd;
+  if (code === undefined)
+    throw new InfrastructureError('container-lost', 'The container of a step was removed while it ran', {
+      retryable: true,
+    });
+  return code === 0 ? KILLED : code;
+}
+
+/** Ends what is left in the container, and gives what the engine knows of its end only then. */
+export async function stopContainer(parts: ExecutorParts, id: string): Promise<{ outOfMemory: boolean }> {
+  await kill(parts, id);
+  try {
+    const container = parts.docker.getContainer(id);
+    await container.wait();
+    return { outOfMemory: (await container.inspect()).State.OOMKilled };
+  } catch (error) {
+    if (isGone(error)) return { outOfMemory: false };
+    throw engineError(error, 'ask how a container ended');
+  }
+}
+
+/** TERM to every process, KILL when the step is not over after `graceMs`. */
+async function terminate(parts: ExecutorParts, id: string, graceMs: number, over: AbortSignal): Promise<void> {
+  const timer = setTimeout(() => void kill(parts, id), graceMs);
+  over.addEventListener('abort', () => clearTimeout(timer), { once: true });
+  try {
+    const exec = await parts.docker.getContainer(id).exec({ Cmd: [...TERMINATE_ALL] });
+    await exec.start({ Detach: true });
+  } catch {
+    // A container that cannot start one more process (it is at its limit, or ends just now) is left to the KILL.
+  }
+}
+
+async function kill(parts: ExecutorParts, id: string): Promise<void> {
+  try {
+    await parts.docker.getContainer(id).kill({ signal: 'SIGKILL' });
+  } catch {
+    // It has ended by itself; an engine that is away shows where its events are followed.
+  }
+}

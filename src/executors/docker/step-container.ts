@@ -1,0 +1,123 @@
+/** A container for one step: made and started ahead, waiting for its script; then run to its end. */
+import { randomBytes } from 'node:crypto';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Limits } from '../../runs/plan.ts';
+import { InfrastructureError } from '../../errors.ts';
+import type { Task, UpcomingTask } from '../executor.ts';
+import { bindsOf, capLimits, containerOptions } from './container-spec.ts';
+import { ENTRY_TO_FILE, renderCommands } from './entry.ts';
+import { engineCall, sentenceOf } from './engine.ts';
+import type { ExecutorParts } from './parts.ts';
+import type { Slot } from './slot.ts';
+import { makeStepFolder, openLog } from './step-folder.ts';
+
+/** What tells containers apart before they know their script: a step takes only one that equals its own. */
+export interface StepNeeds {
+  image: string;
+  network: 'default' | 'none';
+  limits: Required<Limits>;
+  docker: boolean;
+}
+
+export interface WaitingStep {
+  needs: StepNeeds;
+  containerId: string;
+  /** Number of its folder under the slot's. */
+  number: number;
+  nonce: string;
+  log: FileHandle;
+  stdin: NodeJS.ReadWriteStream;
+}
+
+export function needsOf(task: UpcomingTask, image: string, caps: Required<Limits>): StepNeeds {
+  const { network, docker } = task;
+  return { image: task.image ?? image, network, limits: capLimits(task.limits, caps), docker };
+}
+
+export function sameNeeds(a: StepNeeds, b: StepNeeds): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+export function stepFolder(slot: Slot, number: number): string {
+  return join(slot.folder, 'docker', 'steps', String(number));
+}
+
+/** Creates and starts a container of `slot` that waits for its commands. */
+export async function startWaiting(
+  parts: ExecutorParts,
+  slot: Slot,
+  needs: StepNeeds,
+  labels: Record<string, string>,
+): Promise<WaitingStep> {
+  const number = slot.nextStep++;
+  const folder = stepFolder(slot, number);
+  await makeStepFolder(folder);
+  const log = await openLog(folder);
+  try {
+    const { containerId, stdin } = await parts.limitStarts(() => startContainer(parts, slot, needs, folder, labels));
+    return { needs, containerId, number, nonce: randomBytes(12).toString('hex'), log, stdin };
+  } catch (error) {
+    await log.close();
+    throw error;
+  }
+}
+
+async function startContainer(
+  parts: ExecutorParts,
+  slot: Slot,
+  needs: StepNeeds,
+  folder: string,
+  labels: Record<string, string>,
+): Promise<{ containerId: string; stdin: NodeJS.ReadWriteStream }> {
+  const { docker, options } = parts;
+  const container = await engineCall(`create a container of ${needs.image}`, () =>
+    docker.createContainer(
+      containerOptions({
+        image: needs.image,
+        entrypoint: ENTRY_TO_FILE,
+        labels: { ...slot.labels, ...labels },
+        network: needs.network === 'none' ? 'none' : `container:${slot.holderId}`,
+        limits: needs.limits,
+        binds: bindsOf({
+          workspace: join(slot.folder, 'workspace'),
+          home: join(slot.folder, 'home'),
+          step: folder,
+          objects: slot.objects,
+        }),
+        stdin: true,
+        log: 'none',
+        ...(options.runAs === undefined ? {} : { user: options.runAs }),
+      }),
+    ),
+  );
+  slot.containers.add(container.id);
+  const stdin = await engineCall('attach to a container', () =>
+    container.attach({ stream: true, stdin: true, hijack: true }),
+  );
+  stdin.on('error', () => undefined); // The container may end before it is its turn; its end tells more than a broken pipe.
+  stdin.resume();
+  try {
+    await container.start();
+  } catch (error) {
+    stdin.end();
+    throw startError(error, needs.image);
+  }
+  return { containerId: container.id, stdin };
+}
+
+function startError(error: unknown, image: string): Error {
+  if (/exec: .*\/bin\/sh.*no such file/i.test(sentenceOf(error)))
+    return new InfrastructureError('image-without-shell', `The image ${image} has no /bin/sh; steps need one`, {
+      cause: error,
+    });
+  return new InfrastructureError('engine-failed', `Cannot start a container of ${image}: ${sentenceOf(error)}`, {
+    cause: error,
+    retryable: true,
+  });
+}
+
+/** The turn has come: hands the commands over. From here the container runs on by itself. */
+export function handOver(step: WaitingStep, task: Task): void {
+  step.stdin.end(renderCommands(task, step.nonce));
+}

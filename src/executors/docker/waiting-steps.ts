@@ -1,0 +1,63 @@
+/** The containers of one job that wait for their turn: a bounded look-ahead over the tasks that are known to come. */
+import type { Task, UpcomingTask } from '../executor.ts';
+import { LABEL } from './labels.ts';
+import type { ExecutorParts } from './parts.ts';
+import type { Slot } from './slot.ts';
+import { needsOf, sameNeeds, startWaiting, type StepNeeds, type WaitingStep } from './step-container.ts';
+
+/** Enough that steps of a few milliseconds do not outrun the engine, few enough that a failed job wastes little. */
+const LOOK_AHEAD = 4;
+
+export interface WaitingSteps {
+  /** Makes containers for the first of these tasks, unless one that fits waits already. */
+  expect(tasks: UpcomingTask[]): void;
+  /** A container for this task: one that waits, or a new one. */
+  take(task: Task): Promise<WaitingStep>;
+  /** Closes what waits; the containers themselves belong to the slot. */
+  drop(): Promise<void>;
+}
+
+interface Entry {
+  needs: StepNeeds;
+  step: Promise<WaitingStep>;
+}
+
+export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string): WaitingSteps {
+  const entries: Entry[] = [];
+  const caps = parts.options.limits;
+
+  function add(task: UpcomingTask | undefined, needs: StepNeeds): Entry {
+    const labels = task === undefined ? {} : { [LABEL.step]: task.id };
+    const step = startWaiting(parts, slot, needs, labels);
+    step.catch(() => undefined); // Whoever takes it hears of it.
+    const entry = { needs, step };
+    entries.push(entry);
+    return entry;
+  }
+
+  return {
+    expect(tasks) {
+      const free = [...entries];
+      for (const task of tasks.slice(0, LOOK_AHEAD)) {
+        const needs = needsOf(task, image, caps);
+        const at = free.findIndex((entry) => sameNeeds(entry.needs, needs));
+        if (at >= 0) free.splice(at, 1);
+        else add(task, needs);
+      }
+    },
+    async take(task) {
+      const needs = needsOf(task, image, caps);
+      const entry = entries.find((candidate) => sameNeeds(candidate.needs, needs)) ?? add(task, needs);
+      entries.splice(entries.indexOf(entry), 1);
+      return entry.step;
+    },
+    async drop() {
+      const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
+      for (const result of dropped) {
+        if (result.status === 'rejected') continue;
+        result.value.stdin.end(); // Nothing came: the entry process ends by itself.
+        await result.value.log.close();
+      }
+    },
+  };
+}
