@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync } from 'node:fs';
-import type { Readable, Writable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import type { Output, StartOptions } from '../executor.ts';
@@ -50,7 +50,7 @@ export async function runSandbox(
 ): Promise<Ended> {
   const child = start(spec, pipe);
   const exited = waitForExit(child);
-  const status = readStatus(streamOf<Readable>(child, STATUS_FD));
+  const status = readStatus(streamOf(child, STATUS_FD));
   const copy = copyOutput(pipe.source, output);
 
   let ended = false;
@@ -122,15 +122,15 @@ function environmentArgs(env: Record<string, string>): string[] {
 }
 
 function send(child: ChildProcess, fd: number, text: string): void {
-  const stream = streamOf<Writable>(child, fd);
+  const stream = streamOf(child, fd);
   // Bubblewrap that ends early reads no more; its exit says why.
   stream.on('error', () => undefined);
   stream.end(text);
 }
 
 /** The types of Node know five descriptors only. */
-function streamOf<T extends Readable | Writable>(child: ChildProcess, fd: number): T {
-  return (child.stdio as (Readable | Writable | null)[])[fd] as T;
+function streamOf(child: ChildProcess, fd: number): Duplex {
+  return (child.stdio as unknown as Duplex[])[fd] as Duplex;
 }
 
 async function waitForExit(child: ChildProcess): Promise<number> {
@@ -145,7 +145,7 @@ async function waitForExit(child: ChildProcess): Promise<number> {
 /** Bubblewrap's own record: `{ "child-pid": N }` once set up, `{ "exit-code": N }` if the command ran. */
 function readStatus(stream: Readable): { init: Promise<number | undefined>; ran: Promise<boolean> } {
   let text = '';
-  let found = (_: number | undefined): void => undefined;
+  let found: (pid: number | undefined) => void = () => undefined;
   const init = new Promise<number | undefined>((resolve) => {
     found = resolve;
   });
