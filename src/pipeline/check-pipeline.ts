@@ -1,0 +1,49 @@
+/** What must hold between keys, which a schema cannot say. Every mistake is reported, none throws. */
+import type { Scope } from './check-expression.ts';
+import { checkJob } from './check-job.ts';
+import { checkNeeds } from './check-needs.ts';
+import { checkConcurrency, checkEnv, checkImage, checkInside, checkWhen, placeIn } from './check-values.ts';
+import { expandMatrix } from './expand-matrix.ts';
+import { jobsOf } from './jobs-of.ts';
+import type { Report } from './pipeline.ts';
+import type { PipelineSource } from './schema.ts';
+
+/** Jobs of one plan, all matrix cells together. */
+const MAX_JOBS = 1000;
+
+export function checkPipeline(source: PipelineSource, report: Report): void {
+  if ((source.jobs === undefined) === (source.steps === undefined))
+    report(source.jobs ? ['steps'] : [], {
+      code: 'jobs-or-steps',
+      key: true,
+      message: source.jobs
+        ? 'A pipeline has `jobs` or `steps`, not both.'
+        : 'A pipeline needs `jobs`, or `steps` when it is a single job.',
+    });
+  const scope: Scope = { jobs: source.jobs ?? {}, matrix: 'unknown', needs: 'unknown', steps: [] };
+  const inPipeline = (what: string) => placeIn(scope, 'pipeline', what);
+  checkImage(source.image, ['image'], placeIn(scope, 'planned', '`image`'), report);
+  checkEnv(source.env, ['env'], placeIn(scope, 'jobEnv', 'the `env` of a pipeline'), report);
+  checkWhen(source.when, ['when'], inPipeline('the `when` of a pipeline'), report);
+  checkConcurrency(source.concurrency, ['concurrency'], inPipeline('the `concurrency` of a pipeline'), report);
+  const folder = source.defaults?.step?.['working-directory'];
+  if (folder !== undefined) checkInside(folder, ['defaults', 'step', 'working-directory'], false, report);
+  const jobs = jobsOf(source);
+  checkNeeds(
+    new Map(jobs.map(({ key, job, path }) => [key, { needs: job.needs, path: [...path, 'needs'] }])),
+    'job',
+    report,
+  );
+  let total = 0;
+  for (const { job, path } of jobs) {
+    checkJob(job, path, source, report);
+    const cells = expandMatrix(job.matrix);
+    total += Array.isArray(cells) ? cells.length : 0;
+  }
+  if (total > MAX_JOBS)
+    report(['jobs'], {
+      code: 'too-many-jobs',
+      key: true,
+      message: `The pipeline makes ${total} jobs; ${MAX_JOBS} is the most.`,
+    });
+}

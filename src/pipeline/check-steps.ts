@@ -1,0 +1,60 @@
+import { checkTemplate, type Scope } from './check-expression.ts';
+import { checkScript } from './check-script.ts';
+import { checkNeeds } from './check-needs.ts';
+import { checkAllGlobs, checkEach, checkEnv, checkImage, checkInside, checkWhen, placeIn } from './check-values.ts';
+import type { Report } from './pipeline.ts';
+import type { JobSource, StepSource } from './schema.ts';
+import { toText } from './script-text.ts';
+import { hasExpression } from './split-template.ts';
+import type { Path } from './yaml-source.ts';
+
+export function checkSteps(job: JobSource, path: Path, scope: Scope, report: Report): void {
+  const steps = [...path, 'steps'];
+  const seen = new Map<string, number>();
+  for (const [index, name] of scope.steps.entries()) {
+    const first = seen.get(name);
+    if (first === undefined) seen.set(name, index);
+    else
+      report([...steps, index, 'name'], {
+        code: 'step-name-twice',
+        message: `Step ${first + 1} is named \`${name}\` as well; names are unique in a job.`,
+      });
+  }
+  const graph = new Map(
+    job.steps.map(
+      (step, index) => [scope.steps[index] ?? '', { needs: step.needs, path: [...steps, index, 'needs'] }] as const,
+    ),
+  );
+  checkNeeds(graph, 'step', report);
+  for (const [index, step] of job.steps.entries()) checkStep(step, [...steps, index], scope, report);
+}
+
+function checkStep(step: StepSource, path: Path, scope: Scope, report: Report): void {
+  const inStep = (what: string) => placeIn(scope, 'step', what);
+  checkScript(step.run, [...path, 'run'], report);
+  if (toText(step.run).trim() === '') report([...path, 'run'], { code: 'empty', message: '`run` must not be empty.' });
+  if (step.name !== undefined && hasExpression(step.name))
+    report([...path, 'name'], {
+      code: 'expression-place',
+      message: 'The name of a step takes no `${{ }}`: it is the same in every run.',
+    });
+  checkImage(step.image, [...path, 'image'], placeIn(scope, 'planned', 'the image of a step'), report);
+  checkEnv(step.env, [...path, 'env'], inStep('`env`'), report);
+  checkWhen(step.when, [...path, 'when'], placeIn(scope, 'stepIf', 'the `when` of a step'), report);
+  const folder = step['working-directory'];
+  if (folder !== undefined) {
+    checkInside(folder, [...path, 'working-directory'], false, report);
+    checkTemplate(folder, [...path, 'working-directory'], placeIn(scope, 'planned', '`working-directory`'), report);
+  }
+  checkEach(step.artifacts, [...path, 'artifacts'], (artifact, at) => {
+    if (typeof artifact === 'string') checkAllGlobs(artifact, at, report);
+    else checkAllGlobs(artifact.paths, [...at, 'paths'], report);
+  });
+  checkEach(step.cache, [...path, 'cache'], (cache, at) => {
+    checkTemplate(cache.key, [...at, 'key'], inStep('`cache`'), report);
+    checkEach(cache['restore-keys'], [...at, 'restore-keys'], (key, where) =>
+      checkTemplate(key, where, inStep('`cache`'), report),
+    );
+    checkEach(cache.paths, [...at, 'paths'], (one, where) => checkInside(one, where, true, report));
+  });
+}

@@ -1,0 +1,101 @@
+/** Values that stand at several places: images, patterns, paths, conditions, groups. */
+import type { Static } from 'typebox';
+import { checkCondition, checkTemplate, type Place, PLACES, type Scope } from './check-expression.ts';
+import { problemOfGlob } from './glob.ts';
+import { parseImageReference } from './image-reference.ts';
+import type { WhenSource } from './match-when.ts';
+import type { Report } from './pipeline.ts';
+import type { Concurrency } from './schema-parts.ts';
+import { hasExpression } from './split-template.ts';
+import type { Path } from './yaml-source.ts';
+
+export type Stage = keyof typeof PLACES;
+
+export function placeIn(scope: Scope, stage: Stage, place: string): Place {
+  return { ...scope, ...PLACES[stage], place };
+}
+
+export function checkImage(image: string | undefined, path: Path, place: Place, report: Report): void {
+  if (image === undefined || !checkTemplate(image, path, place, report) || hasExpression(image)) return;
+  if (!parseImageReference(image))
+    report(path, {
+      code: 'image-invalid',
+      message: `\`${image}\` is not the name of an image.`,
+      hint: 'Write it as in `docker pull`: node:22-bookworm-slim.',
+    });
+}
+
+export function checkEnv(
+  env: Readonly<Record<string, unknown>> | undefined,
+  path: Path,
+  place: Place,
+  report: Report,
+): void {
+  for (const [name, value] of Object.entries(env ?? {})) checkTemplate(String(value), [...path, name], place, report);
+}
+
+/** Each entry of a value or a list, with its path. */
+export function checkEach<Item>(
+  value: Item | readonly Item[] | undefined,
+  path: Path,
+  check: (item: Item, path: Path) => void,
+): void {
+  if (Array.isArray(value)) for (const [index, item] of value.entries()) check(item as Item, [...path, index]);
+  else if (value !== undefined) check(value as Item, path);
+}
+
+export function checkGlob(pattern: string, path: Path, report: Report): void {
+  const problem = problemOfGlob(pattern.replace(/^!/, ''));
+  if (problem !== undefined) report(path, { code: 'glob-invalid', message: `The pattern ${problem}.` });
+}
+
+/** A path that may not leave the workspace; `home` allows `~/`. */
+export function checkInside(text: string, path: Path, home: boolean, report: Report): void {
+  const inside = home && text.startsWith('~/') ? text.slice(2) : text;
+  if (!inside.startsWith('/') && !inside.startsWith('~') && !inside.split('/').includes('..') && !/[\0\\]/.test(inside))
+    return;
+  report(path, {
+    code: 'path-outside',
+    message: `\`${text}\` is not in the workspace.`,
+    hint: home ? 'Write a path relative to the workspace, or under ~/.' : 'Write a path relative to the workspace.',
+  });
+}
+
+export function checkWhen(when: WhenSource | undefined, path: Path, place: Place, report: Report): void {
+  checkEach(when, path, (condition, at) => {
+    for (const key of ['branch', 'tag', 'paths', 'repository', 'cron'] as const)
+      checkEach(condition[key], [...at, key], (pattern, where) => checkGlob(pattern, where, report));
+    if (condition.if !== undefined) checkCondition(condition.if, [...at, 'if'], place, report);
+    for (const name of Object.keys(condition.matrix ?? {}))
+      if (place.matrix !== 'unknown' && !place.matrix.has(name))
+        report([...at, 'matrix', name], {
+          code: 'matrix-unknown',
+          key: true,
+          message: `The matrix has no \`${name}\`.`,
+        });
+  });
+}
+
+export function checkConcurrency(
+  concurrency: Static<typeof Concurrency> | undefined,
+  path: Path,
+  place: Place,
+  report: Report,
+): void {
+  if (concurrency === undefined) return;
+  const group = typeof concurrency === 'string' ? concurrency : concurrency.group;
+  checkTemplate(group, typeof concurrency === 'string' ? path : [...path, 'group'], place, report);
+  if (typeof concurrency !== 'string' && concurrency.mode !== undefined && concurrency.cancel !== undefined)
+    report([...path, 'cancel'], {
+      code: 'concurrency-twice',
+      key: true,
+      message: 'Write `mode` or `cancel`, not both.',
+    });
+}
+
+export function checkAllGlobs(value: string | readonly string[], path: Path, report: Report): void {
+  checkEach(value, path, (pattern, at) => {
+    checkGlob(pattern, at, report);
+    checkInside(pattern.replace(/^!/, ''), at, false, report);
+  });
+}

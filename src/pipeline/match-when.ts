@@ -1,0 +1,143 @@
+/** Whether a `when` lets something run for one event, and if not why not. */
+import type { Static } from 'typebox';
+import type { PipelineEvent } from '../runs/event.ts';
+import type { RunsOnStatus } from '../runs/plan.ts';
+import type { Expression } from './expression-ast.ts';
+import { evaluateConditionNow } from './expression.ts';
+import { readsAtRunTime, readsStatus } from './expression-uses.ts';
+import { compileGlobs } from './glob.ts';
+import type { MatrixCell } from './schema.ts';
+import type { When } from './schema-parts.ts';
+import { parseCondition } from './split-template.ts';
+
+export type WhenSource = Static<typeof When>;
+export type ConditionSource = Exclude<WhenSource, unknown[]>;
+
+export interface Subject {
+  event: PipelineEvent;
+  /** Undefined: git cannot tell, every path matches. */
+  changedPaths: readonly string[] | undefined;
+  matrix: MatrixCell;
+}
+
+export type Verdict =
+  | { runs: true; status: RunsOnStatus; /** To decide when it is known. */ if?: string }
+  /** `content`: decided by what was changed or said, not by the kind of event. */
+  | { runs: false; reason: string; content: boolean };
+
+interface Mismatch {
+  reason: string;
+  content: boolean;
+}
+
+/** Of several conditions any one is enough. */
+export function matchWhen(when: WhenSource | undefined, subject: Subject): Verdict {
+  if (when === undefined) return { runs: true, status: 'success' };
+  const mismatches: Mismatch[] = [];
+  const matching: ConditionSource[] = [];
+  for (const condition of toList(when)) {
+    const mismatch = mismatchOf(condition, subject);
+    if (mismatch) mismatches.push(mismatch);
+    else matching.push(condition);
+  }
+  if (matching.length === 0) {
+    const reasons = [...new Set(mismatches.map(({ reason }) => reason))];
+    return { runs: false, reason: reasons.join('; '), content: mismatches.some(({ content }) => content) };
+  }
+  const statuses = new Set(matching.map(statusOf));
+  const [only] = statuses;
+  const status = statuses.size === 1 && only ? only : 'always';
+  const later = matching.map((condition) => laterIf(condition));
+  if (later.some((text) => text === undefined)) return { runs: true, status };
+  const parts = later.filter((text) => text !== undefined);
+  return {
+    runs: true,
+    status,
+    if: parts.length === 1 ? (parts[0] ?? '') : parts.map((part) => `(${part})`).join(' || '),
+  };
+}
+
+export function toList<Item>(value: Item | readonly Item[] | undefined): readonly Item[] {
+  if (value === undefined) return [];
+  return Array.isArray(value) ? (value as readonly Item[]) : [value as Item];
+}
+
+/** An `if` that asks for the status itself is asked whatever the status is. */
+function statusOf(condition: ConditionSource): RunsOnStatus {
+  if (condition.status !== undefined) return condition.status;
+  return condition.if !== undefined && readsStatus(parseCondition(condition.if)) ? 'always' : 'success';
+}
+
+function laterIf(condition: ConditionSource): string | undefined {
+  if (condition.if === undefined) return undefined;
+  return needsRunTime(parseCondition(condition.if)) ? bare(condition.if) : undefined;
+}
+
+const needsRunTime = (expression: Expression): boolean => readsAtRunTime(expression) || readsStatus(expression);
+
+/** Without `${{ }}`, so that it can be joined. */
+function bare(text: string): string {
+  return /^\$\{\{([\s\S]*)\}\}$/.exec(text.trim())?.[1]?.trim() ?? text.trim();
+}
+
+function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }: Subject): Mismatch | undefined {
+  const kinds = toList(condition.event);
+  if (kinds.length > 0 && !anyKind(kinds, event.kind)) return byKind(`event is ${event.kind}, not ${kinds.join(', ')}`);
+  const branch = event.pullRequest?.targetBranch ?? event.branch;
+  const named: [string, string | readonly string[] | undefined, string[]][] = [
+    ['branch', condition.branch, branch === undefined ? [] : [branch]],
+    ['tag', condition.tag, event.tag === undefined ? [] : [event.tag]],
+    ['cron entry', condition.cron, event.cron === undefined ? [] : [event.cron]],
+    ['repository', condition.repository, [event.repository, event.repository.split('/').slice(1).join('/')]],
+  ];
+  for (const [what, patterns, values] of named) {
+    if (patterns === undefined || matchesAll(toList(patterns), values)) continue;
+    const value = what === 'repository' ? values[1] : values[0];
+    const wanted = toList(patterns).join(', ');
+    return byKind(
+      value === undefined ? `the event has no ${what} (wants ${wanted})` : `${what} ${value} is not ${wanted}`,
+    );
+  }
+  const cell = mismatchOfMatrix(condition, matrix);
+  if (cell) return cell;
+  if (condition.paths !== undefined && changedPaths !== undefined) {
+    const match = compileGlobs(toList(condition.paths));
+    if (!changedPaths.some(match))
+      return { reason: `no changed path matches ${toList(condition.paths).join(', ')}`, content: true };
+  }
+  return mismatchOfIf(condition, event, matrix);
+}
+
+function byKind(reason: string): Mismatch {
+  return { reason, content: false };
+}
+
+function anyKind(wanted: readonly string[], kind: string): boolean {
+  const refused = wanted.filter((one) => one.startsWith('!')).map((one) => one.slice(1));
+  const positive = wanted.filter((one) => !one.startsWith('!'));
+  return !refused.includes(kind) && (positive.length === 0 || positive.includes(kind));
+}
+
+/** Some name of the same thing matches, and none is refused by a `!`. */
+function matchesAll(patterns: readonly string[], values: readonly string[]): boolean {
+  const wanted = patterns.filter((pattern) => !pattern.startsWith('!'));
+  const refused = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => pattern.slice(1));
+  const isRefused = refused.length > 0 && values.some(compileGlobs(refused));
+  return values.length > 0 && !isRefused && (wanted.length === 0 || values.some(compileGlobs(wanted)));
+}
+
+function mismatchOfMatrix(condition: ConditionSource, matrix: MatrixCell): Mismatch | undefined {
+  for (const [name, wanted] of Object.entries(condition.matrix ?? {})) {
+    const values = toList(wanted).map(String);
+    const value = Object.hasOwn(matrix, name) ? String(matrix[name]) : undefined;
+    if (value === undefined || !values.includes(value))
+      return byKind(`matrix.${name} is ${value ?? 'not set'}, not ${values.join(', ')}`);
+  }
+  return undefined;
+}
+
+function mismatchOfIf(condition: ConditionSource, event: PipelineEvent, matrix: MatrixCell): Mismatch | undefined {
+  if (condition.if === undefined || needsRunTime(parseCondition(condition.if))) return undefined;
+  if (evaluateConditionNow(condition.if, { event, matrix })) return undefined;
+  return { reason: `\`${bare(condition.if)}\` is false`, content: true };
+}

@@ -1,0 +1,114 @@
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { checkPipeline } from './check-pipeline.ts';
+import { isPlainObject } from './convert-yaml.ts';
+import { type Diagnostic, hasErrors, MAX_DIAGNOSTICS } from './diagnostic.ts';
+import { docsOf } from './docs-link.ts';
+import { explainSchemaErrors } from './explain-schema-errors.ts';
+import type { DiagnosticDetail, Pipeline } from './pipeline.ts';
+import { readYaml } from './read-yaml.ts';
+import { PipelineSchema, type PipelineSource } from './schema.ts';
+import { makeDiagnostic, type YamlSource } from './yaml-source.ts';
+
+export interface ParseResult {
+  /** Absent when there is an error. */
+  pipeline?: Pipeline;
+  diagnostics: Diagnostic[];
+}
+
+/** Text of a pipeline file to a Pipeline, or everything that is wrong with it. Never throws. `include` is not followed. */
+export function parsePipeline(text: string, file: string): ParseResult {
+  return parseSources([readYaml(text, file)]);
+}
+
+/** The pipeline of the first source; the others are what it includes: their keys are taken where it has none. */
+export function parseSources(sources: readonly [YamlSource, ...YamlSource[]]): ParseResult {
+  const [main] = sources;
+  const read = sources.flatMap(({ diagnostics }) => diagnostics);
+  if (sources.some(({ value }) => value === undefined)) return { diagnostics: read };
+  const diagnose = diagnoseIn(sources);
+  const wrong = sources.find(({ value }) => !isPlainObject(value));
+  if (wrong) {
+    const message = wrong.value === null ? 'The file is empty.' : 'A pipeline is a map with `steps` or `jobs`.';
+    return {
+      diagnostics: [
+        ...read,
+        makeDiagnostic(wrong.file, wrong.text, { start: 0, end: 0 }, { code: 'not-a-map', message }),
+      ],
+    };
+  }
+  const merged = sources.map(({ value }) => value as Record<string, unknown>).reduce(mergeIncluded);
+  const value = Object.fromEntries(Object.entries(merged).filter(([key]) => !key.startsWith('x-')));
+  const problems = validate(value).map(({ path, ...detail }) => diagnose(path, detail));
+  const found = [...read, ...problems].slice(0, MAX_DIAGNOSTICS);
+  if (hasErrors(found)) return { diagnostics: found };
+
+  const pipeline: Pipeline = {
+    name: nameOf(value, main.file),
+    file: main.file,
+    source: value as PipelineSource,
+    diagnose,
+  };
+  checkPipeline(pipeline.source, (path, detail) => {
+    if (found.length < MAX_DIAGNOSTICS) found.push(diagnose(path, detail));
+  });
+  return hasErrors(found) ? { diagnostics: found } : { pipeline, diagnostics: found };
+}
+
+/** Maps that are merged by key; everything else is taken whole. */
+const MERGED = new Set(['jobs', 'env', 'defaults']);
+
+function mergeIncluded(own: Record<string, unknown>, included: Record<string, unknown>): Record<string, unknown> {
+  const result = { ...own };
+  for (const [key, value] of Object.entries(included)) {
+    const mine = own[key];
+    if (mine === undefined) result[key] = value;
+    else if (MERGED.has(key) && isPlainObject(mine) && isPlainObject(value)) result[key] = { ...value, ...mine };
+  }
+  return result;
+}
+
+/** `.impgem/nightly.yml` is `nightly`; `.impgem.yml` has no name of its own. */
+function nameOf(value: Record<string, unknown>, file: string): string {
+  if (typeof value['name'] === 'string') return value['name'];
+  return /(?:^|\/)\.impgem\/(.+)\.ya?ml$/.exec(file)?.[1] ?? '';
+}
+
+function diagnoseIn(sources: readonly [YamlSource, ...YamlSource[]]): Pipeline['diagnose'] {
+  return (path, detail) => {
+    const what = detail.key ? 'key' : 'value';
+    for (let length = path.length; length >= 0; length--) {
+      const shorter = path.slice(0, length);
+      for (const source of sources) {
+        const span = source.locate(shorter, length < path.length ? 'key' : what);
+        if (!span) continue;
+        return makeDiagnostic(source.file, source.text, narrow(source.text, span, detail), {
+          docs: docsOf(path),
+          ...detail,
+        });
+      }
+    }
+    return makeDiagnostic(sources[0].file, sources[0].text, { start: 0, end: 0 }, detail);
+  };
+}
+
+/** A map or list is pointed at by its first line; a part of a text by itself, where it stands as it is. */
+function narrow(
+  text: string,
+  span: { start: number; end: number },
+  detail: DiagnosticDetail,
+): { start: number; end: number } {
+  if (!detail.part) return span;
+  const start = text.slice(span.start, span.end).indexOf(detail.part);
+  return start === -1 ? span : { start: span.start + start, end: span.start + start + detail.part.length };
+}
+
+let compiled: ValidateFunction | undefined;
+
+/** Compiled at first use: commands that read no pipeline start without it. */
+function validate(value: unknown): ReturnType<typeof explainSchemaErrors> {
+  compiled ??= new Ajv({ allErrors: true, verbose: true, validateSchema: false, strict: false }).compile(
+    PipelineSchema,
+  );
+  if (compiled(value)) return [];
+  return explainSchemaErrors(compiled.errors as ErrorObject[], PipelineSchema, value);
+}

@@ -1,0 +1,95 @@
+import { type Document, type ErrorCode, Composer, Lexer, Parser } from 'yaml';
+import { convertYaml } from './convert-yaml.ts';
+import { type Diagnostic, MAX_DIAGNOSTICS } from './diagnostic.ts';
+import { locateIn, makeDiagnostic, type Span, type YamlSource } from './yaml-source.ts';
+
+/** Bytes of a file. */
+export const MAX_FILE_BYTES = 1024 * 1024;
+/** Lexical pieces (a key, a colon, a space, a value): a pipeline of 2,000 lines has about 20,000. */
+const MAX_TOKENS = 40_000;
+/** Open collections of the parser, before anything recursive sees them. */
+const MAX_NESTING = 200;
+
+/** Reads a YAML file with every mistake in it; never throws, and stops early at sizes that no pipeline has. */
+export function readYaml(text: string, file: string): YamlSource {
+  const diagnostics: Diagnostic[] = [];
+  const report = (span: Span, code: string, message: string, hint?: string): void => {
+    if (diagnostics.length < MAX_DIAGNOSTICS)
+      diagnostics.push(makeDiagnostic(file, text, span, { code, message, hint }));
+  };
+  const nothing = (): YamlSource => ({ file, text, value: undefined, diagnostics, locate: () => undefined });
+
+  if (text.length > MAX_FILE_BYTES || Buffer.byteLength(text) > MAX_FILE_BYTES) {
+    report({ start: 0, end: 0 }, 'file-too-large', `The file is larger than ${MAX_FILE_BYTES / 1024} KiB.`);
+    return nothing();
+  }
+  const document = compose(text, report);
+  if (!document) return nothing();
+  for (const error of document.errors) reportSyntax(error, text, report);
+  for (const warning of document.warnings)
+    report(
+      { start: warning.pos[0], end: warning.pos[1] },
+      'yaml-tag',
+      'A YAML tag such as `!name` means nothing here.',
+      'Quote text that starts with `!`: "!main".',
+    );
+  if (document.errors.length > 0) return nothing();
+  const { value, targets } = convertYaml(document.contents, report);
+  return { file, text, value, diagnostics, locate: (path, what) => locateIn(document, targets, path, what) };
+}
+
+/** The library's lexer drives its parser by hand, so that size and depth are bounded while they grow. */
+function compose(text: string, report: (span: Span, code: string, message: string) => void): Document | undefined {
+  const lexer = new Lexer();
+  const parser = new Parser();
+  const composer = new Composer({ version: '1.2', schema: 'core', uniqueKeys: false, prettyErrors: false });
+  const documents: Document[] = [];
+  let tokens = 0;
+  for (const lexeme of lexer.lex(text)) {
+    tokens += 1;
+    if (tokens > MAX_TOKENS || parser.stack.length > MAX_NESTING) {
+      const [code, message] =
+        tokens > MAX_TOKENS
+          ? (['too-large', 'The file has more keys and values than a pipeline can have.'] as const)
+          : (['too-deep', 'The file is nested too deeply.'] as const);
+      report({ start: parser.offset, end: parser.offset + lexeme.length }, code, message);
+      return undefined;
+    }
+    for (const token of parser.next(lexeme)) for (const document of composer.next(token)) documents.push(document);
+  }
+  for (const token of parser.end()) for (const document of composer.next(token)) documents.push(document);
+  for (const document of composer.end(true, text.length)) documents.push(document);
+  const second = documents[1]?.range?.[0];
+  if (second !== undefined)
+    report(
+      { start: second, end: second },
+      'yaml-documents',
+      'A file holds one pipeline: remove the second `---` document, or put it in a file of its own under .impgem/.',
+    );
+  return documents[0];
+}
+
+const SENTENCES: Partial<Record<ErrorCode, string>> = {
+  TAB_AS_INDENT: 'Tabs cannot indent YAML: use spaces.',
+  BAD_INDENT: 'The indentation does not fit the lines around it.',
+  BAD_SCALAR_START: 'This character cannot start a plain value: quote the value.',
+  BAD_DQ_ESCAPE: 'This escape is not known in double quotes: write it in single quotes, or double the backslash.',
+  MULTILINE_IMPLICIT_KEY: 'A key must stand on one line; is a `:` or a quote missing?',
+  BLOCK_AS_IMPLICIT_KEY: 'A nested map must start on a line of its own; does a value with `: ` need quotes?',
+  MISSING_CHAR: 'Something is not closed: a quote, `]`, `}`, `,` or `:` is missing.',
+  UNEXPECTED_TOKEN: 'This was not expected here.',
+  MULTIPLE_DOCS: 'A file holds one pipeline.',
+  BAD_ALIAS: 'An alias must be `*name`; quote text that starts with `*`.',
+  KEY_OVER_1024_CHARS: 'A key has at most 1024 characters.',
+  BLOCK_IN_FLOW: 'Inside `[ ]` and `{ }` only the same form may stand.',
+};
+
+function reportSyntax(
+  error: { code: ErrorCode; message: string; pos: [number, number] },
+  text: string,
+  report: (span: Span, code: string, message: string) => void,
+): void {
+  const [start, end] = error.pos;
+  const sentence = SENTENCES[error.code] ?? `This is not valid YAML: ${error.message.split('\n')[0] ?? ''}`;
+  report({ start: Math.min(start, text.length), end: Math.min(end, text.length) }, 'yaml-syntax', sentence);
+}

@@ -1,0 +1,6 @@
+import type { StepSource } from './schema.ts';
+
+/** The names of the steps of a job: `step-2` for the second one when it has none. */
+export function stepNames(steps: readonly StepSource[]): string[] {
+  return steps.map(({ name }, index) => name ?? `step-${index + 1}`);
+}
