@@ -130,6 +130,11 @@ export const SettingsSchema = Type.Object(
       pattern: '^[0-9]+(ms|s|m|h|d)$',
       description: 'Time limit of a job that names none.',
     }),
+    IMPGEM_DRAIN_TIMEOUT: Type.String({
+      default: '10s',
+      pattern: '^[0-9]+(ms|s|m|h|d)$',
+      description: 'How long a worker that is told to stop lets jobs finish which no other worker could carry on.',
+    }),
     IMPGEM_FETCH_TIMEOUT: Type.String({
       default: '2m',
       pattern: '^[0-9]+(ms|s|m|h|d)$',

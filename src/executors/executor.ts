@@ -132,6 +132,8 @@ export interface AdoptedJob {
 
 export interface Executor {
   readonly name: string;
+  /** Whether jobs outlive their worker, so that another can `adopt` them. */
+  readonly adopts: boolean;
   prepare(job: JobContext): Promise<JobSandbox>;
   /** The job's sandbox if it still lives in the same attempt, else undefined. Never starts anything. */
   adopt(job: JobContext): Promise<AdoptedJob | undefined>;

@@ -4,6 +4,7 @@
  */
 import type { FeedMessage } from '../runs/store.ts';
 import type { Redis } from './connection.ts';
+import { LABEL_QUEUES_KEY } from './queues.ts';
 
 const FEED = 'ig:feed:';
 const CANCEL = 'ig:cancel';
@@ -16,6 +17,8 @@ export interface Feed {
   subscribe(run: string, listener: (message: FeedMessage) => void, signal: AbortSignal): Promise<void>;
   /** Hears of runs in which something running was asked to end. */
   onCancel(listener: (run: string) => void): Promise<void>;
+  /** Hears the names of job queues with labels when something is put into them. */
+  onLabelQueue(listener: (queue: string) => void): Promise<void>;
   /** Hears of runs that just ended. */
   onEnded(listener: (run: string) => void): Promise<void>;
 }
@@ -59,6 +62,7 @@ export function createFeed(redis: Redis): Feed {
     subscribe: (run, listener, signal) =>
       listen(feedChannel(run), (text) => listener(JSON.parse(text) as FeedMessage), signal),
     onCancel: (listener) => listen(CANCEL, listener),
+    onLabelQueue: (listener) => listen(LABEL_QUEUES_KEY, listener),
     onEnded: (listener) => listen(ENDED, listener),
   };
 }

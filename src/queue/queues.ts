@@ -49,6 +49,11 @@ export function jobQueueName(labels: readonly string[]): string {
   return known.length === 0 ? 'jobs' : `jobs-${known.join('+')}`;
 }
 
+/** The labels that the name of a job queue stands for. */
+export function labelsOfQueue(name: string): string[] {
+  return name.startsWith('jobs-') ? name.slice('jobs-'.length).split('+') : [];
+}
+
 const ticketId = (ticket: Omit<TicketPayload, 'turn'>): string => `${ticket.run}.${ticket.job}.${ticket.fence}`;
 
 export const EVENT_QUEUE = 'events';

@@ -6,9 +6,10 @@ import type { Assignment, JobResult, StateReporter } from '../worker/ports.ts';
 import type { Lease, Leases } from './leases.ts';
 import type { Lifecycle, StepNews } from './lifecycle.ts';
 import { jobOf, specOf } from './machine.ts';
+import { needsOf } from './needs-of.ts';
 import type { Plan } from './plan.ts';
 import type { RedisRunStore } from './redis-store.ts';
-import type { RunRecord, State } from './run.ts';
+import type { RunRecord } from './run.ts';
 
 export interface HeldJob {
   assignment: Assignment;
@@ -190,18 +191,4 @@ export function assignmentOf(
     trusted: source.pullRequest?.fork !== true,
     links,
   };
-}
-
-/** Results and outputs by key as written; a matrix's cells share a key: the worst result, and all outputs. */
-function needsOf(spec: Assignment['spec'], jobs: RunRecord['jobs']): Assignment['needs'] {
-  const found: Assignment['needs'] = {};
-  const rank: State[] = ['succeeded', 'skipped', 'pending', 'running', 'errored', 'cancelled', 'failed'];
-  for (const need of spec.needs) {
-    const job = jobs.find((one) => one.id === need.job);
-    if (!job) continue;
-    const before = found[need.key];
-    const worse = !before || rank.indexOf(job.state) > rank.indexOf(before.result);
-    found[need.key] = { result: worse ? job.state : before.result, outputs: { ...before?.outputs, ...job.outputs } };
-  }
-  return found;
 }

@@ -22,10 +22,10 @@ export interface RunServiceDeps {
 export function createRunService(deps: RunServiceDeps): RunStore {
   const { store, lifecycle } = deps;
   return {
-    get: store.get,
-    plan: store.plan,
-    list: store.list,
-    delivery: deps.delivery,
+    get: (id) => store.get(id),
+    plan: (id) => store.plan(id),
+    list: (filter) => store.list(filter),
+    delivery: (id) => deps.delivery(id),
     async jobSpec(id, job) {
       const plan = await store.plan(id);
       return plan && specOf(plan, job);
@@ -47,7 +47,7 @@ export function createRunService(deps: RunServiceDeps): RunStore {
       if (kept.length > 0) await deps.keepArtifacts(old.id, record.id, kept);
       return (await lifecycle.launch(record, plan)).record;
     },
-    subscribe: deps.feed.subscribe,
+    subscribe: (run, listener, signal) => deps.feed.subscribe(run, listener, signal),
   };
 }
 

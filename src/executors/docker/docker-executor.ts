@@ -28,6 +28,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
 
   return {
     name: 'docker',
+    adopts: true,
     async prepare(job: JobContext) {
       const slot = await createSlot(parts, {
         folder: job.folder,

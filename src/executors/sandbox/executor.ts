@@ -27,6 +27,7 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
 
   return {
     name: 'sandbox',
+    adopts: false,
     prepare: async (job) => {
       const opened = host();
       // A machine without bubblewrap may get it while we run.

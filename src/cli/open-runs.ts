@@ -1,0 +1,78 @@
+/** The run store, its lifecycle and queues over one Redis connection: the same for server and worker. */
+import type { Logger } from 'pino';
+import { InfrastructureError } from '../errors.ts';
+import type { Settings } from '../config/schema.ts';
+import type { Forge } from '../forges/forge.ts';
+import { type Redis, connectRedis } from '../queue/connection.ts';
+import { type Queues, createQueues } from '../queue/queues.ts';
+import { type Turns, createTurns } from '../queue/turns.ts';
+import type { ForgeName } from '../runs/event.ts';
+import type { FileArchive } from '../runs/archive.ts';
+import { decideIf } from '../runs/decide-if.ts';
+import { type Leases, createLeases } from '../runs/leases.ts';
+import { type Lifecycle, createLifecycle } from '../runs/lifecycle.ts';
+import { type RedisRunStore, createRedisRunStore } from '../runs/redis-store.ts';
+import { type StatusDelivery, createStatusDelivery } from '../statuses/status-queue.ts';
+
+export interface Runs {
+  store: RedisRunStore;
+  lifecycle: Lifecycle;
+  queues: Queues;
+  turns: Turns;
+  leases: Leases;
+  statuses: StatusDelivery;
+}
+
+export interface OpenRunsDeps {
+  redis: Redis;
+  archive: FileArchive;
+  /** Only a server archives, since only it surely shares the data folder. */
+  keepRuns?: number;
+  forges: Map<ForgeName, Forge>;
+  settings: Settings;
+  pageOf(run: string): string;
+  log: Logger;
+}
+
+export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, log }: OpenRunsDeps): Runs {
+  const store = createRedisRunStore(redis, archive);
+  const queues = createQueues(redis, sayOnce(log));
+  const turns = createTurns(redis);
+  const statuses = createStatusDelivery({
+    redis,
+    forges,
+    getRun: (id) => store.get(id),
+    prefix: settings.IMPGEM_STATUS_PREFIX,
+    pageOf,
+    log,
+  });
+  const lifecycle = createLifecycle({
+    store,
+    queues,
+    turns,
+    decideIf,
+    ...(keepRuns === undefined ? {} : { archive: { write: (record, plan) => archive.write(record, plan), keep: keepRuns } }),
+    statusContext: (record, job) => statuses.line(record, job),
+    dueStatuses: (record) => statuses.due(record),
+  });
+  return { store, lifecycle, queues, turns, leases: createLeases(redis), statuses };
+}
+
+/** Connects, saying each new trouble once and its end once. Throws InfrastructureError `redis-missing`. */
+export function openRedis(settings: Settings, patience: 'patient' | 'fail-fast', log: Logger): Redis {
+  if (settings.REDIS_URL === undefined)
+    throw new InfrastructureError('redis-missing', 'REDIS_URL is not set; set it, or use `impgem up`, which starts a private Redis');
+  return connectRedis(settings.REDIS_URL, patience, sayOnce(log));
+}
+
+/** A trouble that repeats every second is said once a minute. */
+export function sayOnce(log: Logger): (message: string) => void {
+  let last = '';
+  let at = 0;
+  return (message) => {
+    if (message === last && Date.now() - at < 60_000) return;
+    last = message;
+    at = Date.now();
+    log.warn(message);
+  };
+}

@@ -1,0 +1,156 @@
+/** Builds the server from its settings: nothing else in the product builds these parts. */
+import { randomUUID } from 'node:crypto';
+import { mkdir, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createArtifactStore } from '../artifacts/artifact-store.ts';
+import type { Settings } from '../config/schema.ts';
+import { parseDuration } from '../config/units.ts';
+import { messageOf } from '../errors.ts';
+import { createForges } from '../forges/forges.ts';
+import { isRefName } from '../forges/ref-name.ts';
+import { createGit } from '../git/git.ts';
+import { createAllowList } from '../intake/allow-list.ts';
+import { createDeliveries } from '../intake/deliveries.ts';
+import { createPlanner } from '../intake/planner.ts';
+import { createReceive } from '../intake/receive.ts';
+import { createTrigger } from '../intake/trigger.ts';
+import { createLogStore } from '../logs/log-store.ts';
+import { checkRedis } from '../queue/connection.ts';
+import { createFeed } from '../queue/feed.ts';
+import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consume } from '../queue/queues.ts';
+import { announceLogs } from '../runs/announce-logs.ts';
+import { createArchive } from '../runs/archive.ts';
+import { createReconciler } from '../runs/reconciler.ts';
+import { createRunService } from '../runs/run-service.ts';
+import { createApp } from '../server/app.ts';
+import { startServer } from '../server/start-server.ts';
+import { dataFolder } from './data-folder.ts';
+import { createLogger } from './logger.ts';
+import { openRedis, openRuns, sayOnce } from './open-runs.ts';
+
+export interface ServerProcess {
+  url: string;
+  close(): Promise<void>;
+}
+
+const PLANNERS = 4;
+const POSTERS = 4;
+/** Less free disk than this and nothing new is taken. */
+const MIN_FREE_BYTES = 100 * 1024 ** 2;
+
+export async function runServer(settings: Settings): Promise<ServerProcess> {
+  const log = createLogger('server', settings);
+  const data = dataFolder(settings);
+  await mkdir(data.root, { recursive: true, mode: 0o700 });
+
+  const patient = openRedis(settings, 'patient', log);
+  const quick = openRedis(settings, 'fail-fast', log);
+  const blocking = openRedis(settings, 'patient', log);
+  const subscriber = openRedis(settings, 'patient', log);
+  patient.once('ready', () => {
+    checkRedis(patient).catch((error: unknown) => {
+      log.fatal(messageOf(error));
+      process.exit(3);
+    });
+  });
+
+  const forges = createForges(settings);
+  const archive = createArchive(data.runs);
+  let publicUrl = settings.IMPGEM_PUBLIC_URL;
+  const pageOf = (run: string): string => `${publicUrl ?? ''}/runs/${run}`;
+  const shared = { archive, keepRuns: settings.IMPGEM_KEEP_RUNS, forges, settings, pageOf, log };
+  const runs = openRuns({ ...shared, redis: patient });
+  const web = openRuns({ ...shared, redis: quick });
+
+  const feed = createFeed(subscriber);
+  const logs = createLogStore(data.logs);
+  const announced = announceLogs(logs, (message) => runs.store.notify(message));
+  const artifacts = createArtifactStore(data.artifacts);
+  const git = createGit({
+    folder: data.mirrors,
+    allowFile: settings.IMPGEM_ALLOW_FILE,
+    fetchTimeoutMs: parseDuration(settings.IMPGEM_FETCH_TIMEOUT) ?? 120_000,
+  });
+  const allowed = createAllowList(settings.IMPGEM_ALLOW_REPOSITORIES);
+  const planner = createPlanner({
+    forges,
+    git,
+    lifecycle: runs.lifecycle,
+    deliveries: createDeliveries(patient),
+    logs: announced,
+    jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
+    log,
+  });
+  const deliveries = createDeliveries(quick);
+  const service = createRunService({
+    store: web.store,
+    lifecycle: web.lifecycle,
+    feed,
+    delivery: (id) => deliveries.get(id),
+    keepArtifacts: (from, to, jobs) => artifacts.inherit(from, to, jobs),
+    replan: async (record) =>
+      (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
+  });
+
+  const onError = sayOnce(log);
+  const consumers = [
+    consume<EventPayload>(EVENT_QUEUE, blocking, PLANNERS, ({ event, tries }, { attempt }) => planner.handle(event, tries, attempt), onError),
+    consume<StatusPayload>(STATUS_QUEUE, blocking, POSTERS, (payload, { attempt }) => runs.statuses.deliver(payload, attempt), onError),
+  ];
+  const reconciler = createReconciler({
+    store: runs.store,
+    lifecycle: runs.lifecycle,
+    leases: runs.leases,
+    onRepair: (what, run) => log.warn({ run, repair: what }, 'repaired'),
+    onError,
+  });
+  void feed.onEnded((run) => {
+    runs.lifecycle.conclude(run).catch((error: unknown) => onError(messageOf(error)));
+  });
+
+  const app = createApp({
+    runs: service,
+    logs: { ...logs, append: announced.append, close: announced.close },
+    artifacts,
+    receive: createReceive({ forges, deliveries, queues: web.queues, allowed }),
+    trigger: createTrigger({ planner, forges, allowed, isRefName }),
+    ready: () => checkReady(quick, data.root),
+    metrics: () => Promise.resolve(''),
+    ...(settings.IMPGEM_API_TOKEN === undefined ? {} : { apiToken: settings.IMPGEM_API_TOKEN }),
+    ...(settings.IMPGEM_METRICS_TOKEN === undefined ? {} : { metricsToken: settings.IMPGEM_METRICS_TOKEN }),
+    publicUrl: () => publicUrl ?? '',
+    assets: assetsFolder(),
+    log,
+  });
+  const server = await startServer(app, settings.IMPGEM_LISTEN);
+  publicUrl ??= server.url;
+  log.info({ url: server.url, publicUrl }, 'listening');
+
+  return {
+    url: server.url,
+    async close() {
+      await server.close();
+      reconciler.close();
+      await Promise.all(consumers.map((consumer) => consumer.close()));
+      await logs.dispose();
+      for (const redis of [patient, quick, blocking, subscriber]) redis.disconnect();
+      log.info('stopped');
+    },
+  };
+}
+
+/** Scripts and styles of the pages, beside the bundle. */
+function assetsFolder(): string {
+  return join(dirname(fileURLToPath(import.meta.url)), 'web');
+}
+
+async function checkReady(redis: { ping(): Promise<string> }, folder: string): Promise<{ ok: boolean; checks: Record<string, string> }> {
+  const [ping, disk] = await Promise.allSettled([redis.ping(), statfs(folder)]);
+  const free = disk.status === 'fulfilled' ? disk.value.bavail * disk.value.bsize : 0;
+  const checks = {
+    redis: ping.status === 'fulfilled' ? 'ok' : `unreachable: ${messageOf(ping.reason)}`,
+    disk: free >= MIN_FREE_BYTES ? 'ok' : `only ${Math.floor(free / 1024 ** 2)} MB free`,
+  };
+  return { ok: Object.values(checks).every((check) => check === 'ok'), checks };
+}

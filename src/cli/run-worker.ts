@@ -1,0 +1,156 @@
+/** Builds a worker from its settings: claims tickets, runs jobs, keeps its leases. */
+import { hostname } from 'node:os';
+import { mkdir } from 'node:fs/promises';
+import { createArtifactStore } from '../artifacts/artifact-store.ts';
+import { createCacheStore } from '../artifacts/cache-store.ts';
+import { createHttpArtifactStore } from '../artifacts/http-artifact-store.ts';
+import type { Settings } from '../config/schema.ts';
+import { parseDuration } from '../config/units.ts';
+import { messageOf } from '../errors.ts';
+import { createForges } from '../forges/forges.ts';
+import { createGit } from '../git/git.ts';
+import { createHttpLogWriter } from '../logs/http-log-writer.ts';
+import { createLogStore } from '../logs/log-store.ts';
+import { createFeed } from '../queue/feed.ts';
+import { type Consumer, LABEL_QUEUES_KEY, type TicketPayload, consume, jobQueueName, labelsOfQueue } from '../queue/queues.ts';
+import { parseRepository } from '../runs/event.ts';
+import { announceLogs } from '../runs/announce-logs.ts';
+import { createArchive } from '../runs/archive.ts';
+import { createJobSource } from '../runs/job-source.ts';
+import { LEASE_MS } from '../runs/leases.ts';
+import type { RunRecord } from '../runs/run.ts';
+import { createJobRunner } from '../worker/job-runner.ts';
+import type { Assignment } from '../worker/ports.ts';
+import { type HeldAssignment, work } from '../worker/work.ts';
+import { chooseExecutor } from './choose-executor.ts';
+import { dataFolder } from './data-folder.ts';
+import { jobDefaults } from './job-defaults.ts';
+import { createLogger } from './logger.ts';
+import { openRedis, openRuns, sayOnce } from './open-runs.ts';
+import { createWorkspaces } from './workspaces.ts';
+
+export interface WorkerProcess {
+  /** Takes nothing new, lets short jobs finish, hands the others over. */
+  close(): Promise<void>;
+}
+
+const BEAT_MS = LEASE_MS / 5;
+
+export async function runWorker(settings: Settings): Promise<WorkerProcess> {
+  const log = createLogger('worker', settings);
+  const data = dataFolder(settings);
+  await mkdir(data.work, { recursive: true, mode: 0o700 });
+  const name = settings.IMPGEM_WORKER_NAME ?? hostname();
+  const labels = (settings.IMPGEM_WORKER_LABELS ?? '').split(',').map((label) => label.trim()).filter((label) => label !== '');
+
+  const patient = openRedis(settings, 'patient', log);
+  const blocking = openRedis(settings, 'patient', log);
+  const subscriber = openRedis(settings, 'patient', log);
+  const onError = sayOnce(log);
+
+  const forges = createForges(settings);
+  const pageOf = (run: string): string => `${settings.IMPGEM_PUBLIC_URL ?? ''}/runs/${run}`;
+  const runs = openRuns({ redis: patient, archive: createArchive(data.runs), forges, settings, pageOf, log });
+  const feed = createFeed(subscriber);
+  const executor = await chooseExecutor(settings);
+  log.info({ executor: await executor.describe(), name, labels }, 'worker ready');
+
+  const remote =
+    settings.IMPGEM_SERVER_URL === undefined
+      ? undefined
+      : { url: settings.IMPGEM_SERVER_URL, token: settings.IMPGEM_API_TOKEN ?? '' };
+  const logs = announceLogs(remote ? createHttpLogWriter(remote) : createLogStore(data.logs), (message) => runs.store.notify(message));
+  const artifacts = remote ? createHttpArtifactStore(remote) : createArtifactStore(data.artifacts);
+  const caches = createCacheStore(data.caches);
+  const workspaces = createWorkspaces(
+    createGit({
+      folder: data.mirrors,
+      allowFile: settings.IMPGEM_ALLOW_FILE,
+      fetchTimeoutMs: parseDuration(settings.IMPGEM_FETCH_TIMEOUT) ?? 120_000,
+    }),
+    forges,
+  );
+
+  const source = createJobSource({
+    worker: name,
+    store: runs.store,
+    lifecycle: runs.lifecycle,
+    leases: runs.leases,
+    turns: runs.turns,
+    links: (record) => linksOf(record, pageOf),
+    onError,
+  });
+  const linksOf = (record: RunRecord, page: (run: string) => string): Assignment['links'] => {
+    const repository = parseRepository(record.repository);
+    const forge = repository && forges.get(repository.forge);
+    if (!repository || !forge) return { run: page(record.id) };
+    return {
+      run: page(record.id),
+      forge: settings[repository.forge === 'github' ? 'IMPGEM_GITHUB_URL' : 'IMPGEM_GITEA_URL'] ?? '',
+      repository: forge.page(repository.owner, repository.name),
+      clone: forge.clone(repository.owner, repository.name).url,
+    };
+  };
+
+  const detach = new AbortController();
+  const running = new Set<Promise<void>>();
+  const take = async (ticket: TicketPayload): Promise<undefined> => {
+    const held = await source.claim(ticket);
+    if (held) await track(held);
+    return undefined;
+  };
+  const track = async (held: HeldAssignment): Promise<void> => {
+    const done = work(held, {
+      runnerFor: (report) =>
+        createJobRunner({
+          executor,
+          ports: { logs, report, artifacts, caches, workspaces, secrets: { get: () => Promise.resolve(new Map()) } },
+          folder: data.work,
+          defaults: jobDefaults(settings),
+        }),
+      detach: detach.signal,
+      log,
+    });
+    running.add(done);
+    await done.finally(() => running.delete(done));
+  };
+
+  const consumers = new Map<string, Consumer>();
+  const serve = (queue: string): void => {
+    if (consumers.has(queue) || !labelsOfQueue(queue).every((label) => labels.includes(label))) return;
+    consumers.set(queue, consume<TicketPayload>(queue, blocking, settings.IMPGEM_CONCURRENCY, take, onError));
+  };
+  await releasePredecessor();
+  serve(jobQueueName([]));
+  if (labels.length > 0) {
+    await feed.onLabelQueue(serve);
+    for (const queue of await patient.smembers(LABEL_QUEUES_KEY)) serve(queue);
+  }
+  await feed.onCancel((run) => void source.check(run).catch((error: unknown) => onError(messageOf(error))));
+  const beat = setInterval(() => void source.beat().catch((error: unknown) => onError(messageOf(error))), BEAT_MS);
+
+  /** Jobs of a worker of our name are of our dead predecessor: they need not wait for their lease to run out. */
+  async function releasePredecessor(): Promise<void> {
+    for (const lease of await runs.leases.ofWorker(name)) {
+      const reason = `worker ${name} was restarted`;
+      await runs.lifecycle.release(lease.run, lease.job, lease.fence, { counts: true, reason });
+      await runs.leases.drop(lease);
+    }
+  }
+
+  return {
+    async close() {
+      await Promise.all([...consumers.values()].map((consumer) => consumer.pause()));
+      const drained = Promise.allSettled(running);
+      const grace = executor.adopts ? 0 : (parseDuration(settings.IMPGEM_DRAIN_TIMEOUT) ?? 10_000);
+      await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, grace))]);
+      detach.abort('worker is told to stop');
+      await drained;
+      clearInterval(beat);
+      await Promise.all([...consumers.values()].map((consumer) => consumer.close()));
+      await executor.close();
+      for (const redis of [patient, blocking, subscriber]) redis.disconnect();
+      log.info('stopped');
+    },
+  };
+}

@@ -1,0 +1,16 @@
+import { Command } from 'commander';
+import { readSettings } from '../config/read-settings.ts';
+import { runWorker } from './run-worker.ts';
+import { aborted, untilSignal } from './until-signal.ts';
+
+export function workerCommand(): Command {
+  return new Command('worker')
+    .description('take jobs from the queue and run them (needs REDIS_URL); any number, on any machines')
+    .action(async () => {
+      const settings = readSettings();
+      const signal = untilSignal(() => process.exit(130));
+      const worker = await runWorker(settings);
+      await aborted(signal);
+      await worker.close();
+    });
+}
