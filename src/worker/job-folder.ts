@@ -1,0 +1,111 @@
+/** A job's folder on the worker's disk, and the journal in it by which a later worker carries the job on. */
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobOwner } from '../executors/executor.ts';
+
+export interface JobFolder {
+  path: string;
+  workspace: string;
+  home: string;
+  journal: Journal;
+}
+
+/**
+ * Small facts by name, each in a file of its own that is replaced whole. It outlives a kill of the worker, not a loss of
+ * power: then the executor's tasks are gone as well, and the job starts over.
+ */
+export interface Journal {
+  save(name: string, fact: unknown): void;
+  load(name: string): unknown;
+}
+
+/** `RUN-JOB-ATTEMPT`: ids hold letters, digits, `_` and `-` only. */
+export function jobFolderName(owner: JobOwner): string {
+  return `${owner.run}-${owner.job}-${owner.attempt}`;
+}
+
+export async function makeJobFolder(root: string, owner: JobOwner): Promise<JobFolder> {
+  const folder = jobFolderAt(root, owner);
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  await mkdir(folder.path, { mode: 0o700 });
+  await Promise.all([mkdir(folder.workspace), mkdir(folder.home), mkdir(join(folder.path, 'runner'), { mode: 0o700 })]);
+  return folder;
+}
+
+/** The folder that an earlier worker made on this disk, if any. */
+export async function findJobFolder(root: string, owner: JobOwner): Promise<JobFolder | undefined> {
+  const folder = jobFolderAt(root, owner);
+  try {
+    await stat(folder.path);
+    return folder;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+function jobFolderAt(root: string, owner: JobOwner): JobFolder {
+  const path = join(root, jobFolderName(owner));
+  return {
+    path,
+    workspace: join(path, 'workspace'),
+    home: join(path, 'home'),
+    journal: createJournal(join(path, 'runner')),
+  };
+}
+
+function createJournal(folder: string): Journal {
+  return {
+    // Synchronous: it stands between two steps, and a small write without fsync is quicker than a turn of the event loop.
+    save: (name, fact) => {
+      const file = join(folder, `${name}.json`);
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+      writeFileSync(`${file}.new`, JSON.stringify(fact), { mode: 0o600 });
+      renameSync(`${file}.new`, file);
+    },
+    load: (name) => {
+      try {
+        return JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8')) as unknown;
+      } catch (error) {
+        if (isCode(error, 'ENOENT')) return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/** Removes the folders of jobs that nobody owns; gives how many. Called at start and now and then. */
+export async function reapJobFolders(root: string, isLive: (folderName: string) => boolean): Promise<number> {
+  let names: string[];
+  try {
+    names = await readdir(root);
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return 0;
+    throw error;
+  }
+  const dead = names.filter((name) => !isLive(name));
+  for (const name of dead) await removeTree(join(root, name));
+  return dead.length;
+}
+
+/** Removes a folder that a step may have made read-only (Go's module cache is); follows no link. */
+export async function removeTree(folder: string): Promise<void> {
+  try {
+    await rm(folder, { recursive: true, force: true });
+  } catch (error) {
+    if (!isCode(error, 'EACCES') && !isCode(error, 'EPERM')) throw error;
+    await openUp(folder);
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function openUp(folder: string): Promise<void> {
+  await chmod(folder, 0o700);
+  for (const entry of await readdir(folder, { withFileTypes: true }))
+    if (entry.isDirectory()) await openUp(join(folder, entry.name));
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}

@@ -1,0 +1,81 @@
+/**
+ * One job from claim to end: workspace, sandbox, services, steps, outputs, clean-up. It is handed its ports and its
+ * executor and knows neither Redis nor HTTP: `impgem worker` and `impgem run` differ only in what they hand in.
+ */
+import { LostJobError } from '../errors.ts';
+import type { Executor } from '../executors/executor.ts';
+import type { Limits } from '../runs/plan.ts';
+import { beginJob } from './begin-job.ts';
+import { executeJob } from './execute-job.ts';
+import { removeTree } from './job-folder.ts';
+import type { Assignment, JobPorts, JobResult } from './ports.ts';
+import { raceLoss } from './race-loss.ts';
+
+export interface JobRunnerDeps {
+  executor: Executor;
+  ports: JobPorts;
+  /** Where job folders are made; on the worker's own disk. */
+  folder: string;
+  defaults: JobDefaults;
+}
+
+export interface JobDefaults {
+  image: string;
+  /** For a job whose time limit is 0. */
+  jobTimeoutMs: number;
+  /** Bytes of output of one step. */
+  logLimit: number;
+  limits: Limits;
+}
+
+export interface JobControl {
+  /** Aborted with a reason (a string: `cancelled by a user`, `superseded`): everything of the job is ended. */
+  cancel: AbortSignal;
+  /** The worker is told to stop: what runs is let go, for the next worker to adopt. */
+  detach: AbortSignal;
+}
+
+export interface JobRunner {
+  /**
+   * Runs the job, or carries on one whose worker died. Gives its outcome; a failing job is a result.
+   * Throws ImpGemError `adoption-failed`, before anything else is done, when the job was begun and nothing of it is alive:
+   * the caller then begins a new attempt. Throws LostJobError when another worker has the job now.
+   */
+  run(assignment: Assignment, control: JobControl): Promise<JobResult | 'detached'>;
+  /** Settles when what is cleaned up in the background is gone; rejects with the first failure to remove something. */
+  idle(): Promise<void>;
+}
+
+export function createJobRunner(deps: JobRunnerDeps): JobRunner {
+  const removals = new Set<Promise<void>>();
+  let failure: { error: unknown } | undefined;
+  const removeInBackground = (work: Promise<void>): void => {
+    const removal = work
+      .catch((error: unknown) => void (failure ??= { error }))
+      .finally(() => removals.delete(removal));
+    removals.add(removal);
+  };
+
+  return {
+    run: async (assignment, control) => {
+      const { run, spec } = assignment;
+      const loss = raceLoss(`job ${spec.id} of run ${run.id}`, deps.ports, control.detach, control.cancel);
+      const begun = await beginJob({ ...deps, ports: loss.ports, assignment });
+      try {
+        const result = await Promise.race([executeJob(begun, control.cancel), loss.lost]);
+        removeInBackground(begun.dispose().then(() => removeTree(begun.folder.path)));
+        return result;
+      } catch (error) {
+        loss.cutOff();
+        if (!(error instanceof LostJobError)) throw error;
+        await begun.letGo();
+        if (control.detach.aborted) return 'detached';
+        throw error;
+      }
+    },
+    idle: async () => {
+      while (removals.size > 0) await Promise.all(removals);
+      if (failure) throw failure.error;
+    },
+  };
+}

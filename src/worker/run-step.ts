@@ -1,0 +1,106 @@
+/** One step from its turn to its end: whether it runs, that it is told in order, and that a later worker can carry it on. */
+import { messageOf } from '../errors.ts';
+import type { StepSpec } from '../runs/plan.ts';
+import { logKey, viewOf, type JobScope, type StepView } from './job-scope.ts';
+import { createStepLog, maskText, type StepLog } from './step-log.ts';
+import { formatSize, isAllowed, reasonToSkip, type StepResult, type TryEnd } from './step-rules.ts';
+import { stepAt } from './step-task.ts';
+import { executeStep, type CurrentTry } from './step-tries.ts';
+import { stopOf, type Stop } from './stop.ts';
+
+/** What the journal knows of a step: its end, or the try that was under way. */
+interface StepEntry {
+  result?: StepResult;
+  current?: CurrentTry;
+}
+
+/**
+ * Gives how the step ended, also when that was our fault. Throws LostJobError only: the job belongs to another worker.
+ * `onStarted` is called when its first task is on its way.
+ */
+export async function runStep(
+  job: JobScope,
+  index: number,
+  jobStop: AbortSignal,
+  onStarted: () => void,
+): Promise<StepResult> {
+  const entry = `step-${index}`;
+  const { journal } = job.folder;
+  job.begun.add(index);
+  const { result: known, current } = (journal.load(entry) ?? {}) as StepEntry;
+  const end = (result: StepResult, log?: StepLog): StepResult => {
+    journal.save(entry, { result } satisfies StepEntry);
+    job.results[index] = result;
+    tell(job, index, result, log);
+    return result;
+  };
+  if (known) return end(known);
+  const step = stepAt(job.spec, index);
+  const view = viewOf(job, index);
+  const verdict = current ? undefined : await decide(job, step, view);
+  if (verdict) return end({ ...verdict, env: [], outputs: [], path: [] });
+
+  const startedAt = current?.startedAt ?? new Date().toISOString();
+  job.reports.push(() => job.ports.report.step(index, { state: 'running', startedAt }));
+  const limit = new AbortController();
+  const log = createStepLog({
+    writer: job.ports.logs,
+    key: logKey(job.assignment, String(index)),
+    secrets: job.hidden,
+    limit: job.logLimit,
+    onLimit: () =>
+      limit.abort({ state: 'failed', reason: `log limit of ${formatSize(job.logLimit)} reached` } satisfies Stop),
+    ...(current
+      ? { from: { offset: current.offset, stored: await job.ports.logs.length(logKey(job.assignment, String(index))) } }
+      : {}),
+  });
+  const stop = AbortSignal.any([jobStop, limit.signal]);
+  const ended = await executeStep({
+    job,
+    index,
+    step,
+    view,
+    log,
+    stop,
+    startedAt,
+    current,
+    onStarted,
+    keep: (at) => journal.save(entry, { current: at } satisfies StepEntry),
+  });
+  const result: StepResult = { ...ended, startedAt, endedAt: new Date().toISOString() };
+  if (isAllowed(step.allowFailure, ended)) {
+    result.allowed = true;
+    result.reason = `allowed to fail: ${ended.reason ?? `exit code ${ended.exitCode ?? 'unknown'}`}`;
+  }
+  return end(result, log);
+}
+
+/** How a step that does not run ends; undefined when it does run. */
+async function decide(job: JobScope, step: StepSpec, view: StepView): Promise<TryEnd | undefined> {
+  const reason = reasonToSkip(step, view.failed, stopOf(job.stop));
+  if (reason !== undefined) return { state: 'skipped', reason };
+  if (step.if === undefined) return undefined;
+  try {
+    const env = { ...job.env, ...Object.fromEntries(view.env) };
+    const passes = await job.resolver.condition(step.if, { env, failed: view.failed !== undefined });
+    return passes ? undefined : { state: 'skipped', reason: `if: ${step.if} is false` };
+  } catch (error) {
+    return { state: 'failed', reason: `if: ${messageOf(error)}` };
+  }
+}
+
+/** Closes the log, then tells: whoever hears of the end finds the whole log. */
+function tell(job: JobScope, index: number, result: StepResult, log?: StepLog): void {
+  const { state, reason, exitCode, startedAt, endedAt, summary } = result;
+  job.reports.push(async () => {
+    await log?.close();
+    await job.ports.report.step(index, {
+      state,
+      ...(reason === undefined ? {} : { reason: maskText(job.hidden, reason) }),
+      ...(exitCode === undefined ? {} : { exitCode }),
+      ...(startedAt === undefined ? {} : { startedAt }),
+      ...(endedAt === undefined ? {} : { endedAt }),
+      ...(summary === undefined ? {} : { summary: maskText(job.hidden, summary) }),
+    });
+  });
+}

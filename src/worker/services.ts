@@ -1,0 +1,68 @@
+/** Services of a job: started together, each with a log of its own that grows until the job's end. */
+import type { AdoptedJob, JobSandbox } from '../executors/executor.ts';
+import type { ServiceSpec } from '../runs/plan.ts';
+import { logKey } from './job-scope.ts';
+import type { Assignment, LogWriter } from './ports.ts';
+import type { Resolver } from './resolver.ts';
+import { createStepLog, type StepLog } from './step-log.ts';
+
+export interface ServicesJob {
+  assignment: Assignment;
+  sandbox: JobSandbox;
+  adopted?: AdoptedJob;
+  writer: LogWriter;
+  hidden: string[];
+  env: Record<string, string>;
+  resolver: Resolver;
+  logLimit: number;
+  stop: AbortSignal;
+  note: (text: string) => void;
+}
+
+export interface RunningServices {
+  /** After the sandbox was disposed of: waits for the last output and closes the logs. */
+  close(): Promise<void>;
+}
+
+/** Settles when all are ready; rejects with the executor's `service-...` error. `close` is due in either case. */
+export function startServices(job: ServicesJob): RunningServices & { ready: Promise<void> } {
+  const logs: StepLog[] = [];
+  const ends: Promise<unknown>[] = [];
+  const starts = job.assignment.spec.services.map((service) => startOne(job, service, logs, ends));
+  const ready = Promise.all(starts).then(() => undefined);
+  return {
+    ready,
+    close: async () => {
+      await Promise.allSettled(starts);
+      await Promise.allSettled(ends);
+      for (const log of logs) {
+        await log.flush();
+        await log.close();
+      }
+    },
+  };
+}
+
+async function startOne(job: ServicesJob, spec: ServiceSpec, logs: StepLog[], ends: Promise<unknown>[]): Promise<void> {
+  const part = `service-${spec.name}`;
+  const key = logKey(job.assignment, part);
+  const stored = job.adopted ? await job.writer.length(key) : 0;
+  const log = createStepLog({
+    writer: job.writer,
+    key,
+    secrets: job.hidden,
+    limit: job.logLimit,
+    ...(job.adopted ? { from: { offset: 0, stored } } : {}),
+  });
+  logs.push(log);
+  if (job.adopted?.started.includes(part)) {
+    ends.push(job.adopted.resume(part, log, { signal: job.stop }));
+    return;
+  }
+  const env = await job.resolver.record(spec.env, { env: job.env, failed: false });
+  const service = await job.sandbox.startService({ ...spec, env: { ...job.env, ...env } }, log, { signal: job.stop });
+  ends.push(service.ended);
+  void service.ended.then((code) => {
+    if (!job.stop.aborted && code !== 0) job.note(`service ${spec.name} ended with exit code ${code}`);
+  });
+}
