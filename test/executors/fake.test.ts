@@ -22,7 +22,15 @@ function interpret(task: Task): FakeAnswer {
 conformance('fake', {
   create: () => createFakeExecutor({ task: interpret }),
   image: 'fake',
-  can: { bash: false, images: true, limits: false, services: false, adoption: false },
+  can: {
+    bash: false,
+    images: true,
+    limits: false,
+    services: false,
+    adoption: false,
+    blocksOnOutput: true,
+    sealsProc: false,
+  },
 });
 
 describe('fake executor', () => {

@@ -2,6 +2,7 @@
 import type Docker from 'dockerode';
 import type { Limits } from '../../runs/plan.ts';
 import { STEP_PATHS } from '../executor.ts';
+import { CONTROL } from './entry.ts';
 
 /** What a package manager inside a container needs; nothing that reaches the host or the network below TCP and UDP. */
 export const CAPABILITIES = [
@@ -73,6 +74,7 @@ export interface MountedFolders {
   workspace: string;
   home: string;
   step: string;
+  control: string;
   objects?: string;
 }
 
@@ -81,6 +83,7 @@ export function bindsOf(folders: MountedFolders): string[] {
     `${folders.workspace}:${STEP_PATHS.workspace}`,
     `${folders.home}:${STEP_PATHS.home}`,
     `${folders.step}:${STEP_PATHS.step}`,
+    `${folders.control}:${CONTROL}`,
     ...(folders.objects === undefined ? [] : [`${folders.objects}:${STEP_PATHS.objects}:ro`]),
   ];
 }

@@ -6,11 +6,14 @@ import { STEP_PATHS, type Task } from '../executor.ts';
 import { environmentOf, taskCommand } from '../shell.ts';
 import { endRecordFormat } from './end-record.ts';
 
+/** Where a step's container sees the folder of its script and its output. */
+export const CONTROL = '/impgem/control';
+
 /**
  * Output goes through a pipe and `cat` to a file, not straight to the file: scripts write to /dev/stderr by name, and
  * opening a file by that name would truncate it. TERM is for the script alone, so `cat` lives on to copy its last words.
  */
-export const ENTRY_TO_FILE = ['/bin/sh', '-c', `sh 2>&1 | (trap '' TERM; exec cat >>${STEP_PATHS.step}/log)`] as const;
+export const ENTRY_TO_FILE = ['/bin/sh', '-c', `sh 2>&1 | (trap '' TERM; exec cat >>${CONTROL}/log)`] as const;
 
 /** Output goes to the engine, through one pipe so that its order is kept. */
 export const ENTRY_TO_ENGINE = ['/bin/sh', '-c', 'exec sh 2>&1'] as const;
@@ -32,7 +35,7 @@ export function renderCommands(task: Task, nonce: string): string {
   const path = [...task.path, ...(task.env['PATH'] === undefined ? [] : [PATH ?? ''])].join(':');
   const plain = Object.entries(environment).filter(([name]) => isPlain(name));
   const odd = Object.entries(environment).filter(([name]) => !isPlain(name));
-  const script = `${STEP_PATHS.step}/script`;
+  const script = `${CONTROL}/script`;
   const command = taskCommand(task, script).map(quote).join(' ');
   const wrapper = odd.length > 0 ? `env ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
   const finish = (code: string) =>
@@ -51,7 +54,9 @@ export function renderCommands(task: Task, nonce: string): string {
         ]
       : []),
     `cd ${STEP_PATHS.workspace}`,
-    `${wrapper}${command} </dev/null`,
+    // The entry's own words, such as "Killed", are no output of the script.
+    'exec 2>/dev/null',
+    `${wrapper}${command} </dev/null 2>&1`,
     finish('$?'),
     '}',
     '',

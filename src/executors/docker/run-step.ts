@@ -9,7 +9,7 @@ import { TERMINATE_ALL } from './entry.ts';
 import { engineError, isGone } from './engine.ts';
 import { followFile } from './follow-file.ts';
 import type { ExecutorParts } from './parts.ts';
-import { logPath } from './step-folder.ts';
+import { handoverFolder, logPath } from './step-folder.ts';
 
 const GRACE_MS = 10_000;
 const KILLED = 137;
@@ -41,7 +41,7 @@ export async function followStep(
     const ended =
       code === 0 && recorded?.leftovers === false ? undefined : await stopContainer(parts, step.containerId);
     const reason = signal.aborted ? 'cancelled' : code !== 0 && ended?.outOfMemory ? 'out of memory' : undefined;
-    const handover = await readHandover(step.folder);
+    const handover = await readHandover(handoverFolder(step.folder));
     return { code, handover, ...(reason === undefined ? {} : { reason }) };
   } catch (error) {
     await kill(parts, step.containerId);

@@ -10,7 +10,7 @@ import { ENTRY_TO_FILE, renderCommands } from './entry.ts';
 import { engineCall, sentenceOf } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
-import { makeStepFolder, openLog } from './step-folder.ts';
+import { controlFolder, handoverFolder, makeStepFolder, openLog } from './step-folder.ts';
 
 /** What tells containers apart before they know their script: a step takes only one that equals its own. */
 export interface StepNeeds {
@@ -82,7 +82,8 @@ async function startContainer(
         binds: bindsOf({
           workspace: join(slot.folder, 'workspace'),
           home: join(slot.folder, 'home'),
-          step: folder,
+          step: handoverFolder(folder),
+          control: controlFolder(folder),
           objects: slot.objects,
         }),
         stdin: true,

@@ -1,4 +1,4 @@
-/** The folder that one step and nobody else sees at STEP_PATHS.step: what it hands on, its script, its output. */
+/** The folders that one step and nobody else sees: what it hands on (STEP_PATHS.step), and its script and output (CONTROL). */
 import { constants } from 'node:fs';
 import { chmod, type FileHandle, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,18 +7,27 @@ import { HANDOVER_FILES } from '../shell.ts';
 
 /** The step may run as any user, so the modes are open; the folders above are the worker's alone. */
 export async function makeStepFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
-  await chmod(folder, 0o777);
-  await Promise.all(
-    [...HANDOVER_FILES, 'log'].map(async (name) => {
-      await writeFile(join(folder, name), '', { flag: 'wx' });
-      await chmod(join(folder, name), 0o666);
-    }),
-  );
+  const files = [...HANDOVER_FILES.map((name) => join(handoverFolder(folder), name)), logPath(folder)];
+  for (const inner of [handoverFolder(folder), controlFolder(folder)]) {
+    await mkdir(inner, { recursive: true });
+    await chmod(inner, 0o777);
+  }
+  for (const file of files) {
+    await writeFile(file, '', { flag: 'wx' });
+    await chmod(file, 0o666);
+  }
+}
+
+export function handoverFolder(folder: string): string {
+  return join(folder, 'handover');
+}
+
+export function controlFolder(folder: string): string {
+  return join(folder, 'control');
 }
 
 export function logPath(folder: string): string {
-  return join(folder, 'log');
+  return join(controlFolder(folder), 'log');
 }
 
 // A step can put anything in the place of its files: a link, a pipe that blocks who opens it, a device.

@@ -24,12 +24,15 @@ interface Entry {
 
 export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string): WaitingSteps {
   const entries: Entry[] = [];
+  const starting = new Set<Promise<WaitingStep>>();
   const caps = parts.options.limits;
 
   function add(task: UpcomingTask | undefined, needs: StepNeeds): Entry {
     const labels = task === undefined ? {} : { [LABEL.step]: task.id };
     const step = startWaiting(parts, slot, needs, labels);
-    step.catch(() => undefined); // Whoever takes it hears of it.
+    starting.add(step);
+    // Whoever takes it hears of a failure.
+    step.catch(() => undefined).finally(() => starting.delete(step));
     const entry = { needs, step };
     entries.push(entry);
     return entry;
@@ -52,6 +55,7 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       return entry.step;
     },
     async drop() {
+      await Promise.allSettled(starting); // Those that were taken, too: none may appear after this.
       const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
       for (const result of dropped) {
         if (result.status === 'rejected') continue;

@@ -61,7 +61,7 @@ echo parent`;
     await output.until('ready\n');
     cancel.abort();
     await running;
-    expect(output.text()).toBe('ready\nchild\nparent\n');
+    expect(output.text().replace('Terminated\n', '')).toBe('ready\nchild\nparent\n');
   });
 
   it('sends KILL after the grace period', async () => {

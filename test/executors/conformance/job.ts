@@ -21,6 +21,10 @@ export interface Capabilities {
   limits: boolean;
   services: boolean;
   adoption: boolean;
+  /** A task waits for an output that does not take its bytes; otherwise they wait in a file, up to the limit of the log. */
+  blocksOnOutput: boolean;
+  /** No file of /proc can even be opened for writing; otherwise only those that do something cannot. */
+  sealsProc: boolean;
 }
 
 /** One executor under test. */
@@ -101,11 +105,12 @@ export function taskOf(script: string, extra: Partial<Task> = {}): Task {
 /** A context with its folders made, as the job runner hands it over. */
 export async function contextOf(image: string, notes: string[], extra: Partial<JobContext> = {}): Promise<JobContext> {
   jobs += 1;
+  const run = `conformance-${process.pid}-${jobs}`; // Named before the first await: several may be made at once.
   const folder = await mkdtemp(join(tmpdir(), 'impgem-conformance-'));
   await mkdir(join(folder, 'workspace'));
   await mkdir(join(folder, 'home'));
   return {
-    owner: { run: `conformance-${process.pid}-${jobs}`, job: 'test', attempt: 1 },
+    owner: { run, job: 'test', attempt: 1 },
     folder,
     ready: Promise.resolve(),
     image,
