@@ -1,0 +1,38 @@
+import { constants } from 'node:fs';
+import { lstat, open, readlink, type FileHandle } from 'node:fs/promises';
+import { ImpGemError, messageOf } from '../errors.ts';
+
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/**
+ * Opens a regular file in a tree that a stranger may be changing at this very moment. `path` is absolute and free of
+ * links; the kernel is asked what was really opened, so that a folder swapped for a link in between is seen.
+ * ImpGemError `file-refused` when it is anything but that file. The caller closes the handle.
+ */
+export async function openPlainFile(path: string): Promise<FileHandle> {
+  try {
+    // Opening a device may do something; a look before does not.
+    if (!(await lstat(path)).isFile()) throw new ImpGemError('file-refused', 'it is not a regular file');
+    const handle = await open(path, FLAGS);
+    try {
+      if (!(await handle.stat()).isFile()) throw new ImpGemError('file-refused', 'it is not a regular file');
+      if ((await readlink(`/proc/self/fd/${handle.fd}`)) !== path) {
+        throw new ImpGemError('file-refused', 'its path goes through a link');
+      }
+      return handle;
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  } catch (error) {
+    const why = error instanceof ImpGemError ? error.message : reason(error);
+    throw new ImpGemError('file-refused', `File ${JSON.stringify(path)} was not read: ${why}.`, { cause: error });
+  }
+}
+
+function reason(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'ENOENT') return 'it is gone';
+  if (code === 'ELOOP') return 'it is a link';
+  return typeof code === 'string' ? `the disk says ${code}` : messageOf(error);
+}
