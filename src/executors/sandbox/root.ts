@@ -19,22 +19,12 @@ const TOOLS = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32', '
 const RESERVED = ['/', '/proc', '/dev', '/sys', '/tmp', '/etc', '/run', '/workspace', '/impgem'];
 
 /**
- * Below /proc, what the owner of the host's files could still write or should not read: a worker that is root has the
- * same owner in a sandbox, and these need no capability (core_pattern alone would give the host away). Bubblewrap's own
- * cover skips folders.
+ * A worker that is root owns the host's files also in its sandboxes, and files below /proc ask for the owner, not for a
+ * capability: core_pattern alone would give the host away. Bubblewrap covers `bus`, `irq` and `sysrq-trigger` itself, and
+ * skips `sys`.
  */
-const PROC_READ_ONLY = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'];
-const PROC_HIDDEN_FILES = [
-  'kcore',
-  'keys',
-  'key-users',
-  'kmsg',
-  'latency_stats',
-  'mtrr',
-  'sched_debug',
-  'slabinfo',
-  'timer_list',
-];
+const PROC_READ_ONLY = ['fs', 'sys'];
+const PROC_HIDDEN_FILES = ['kcore', 'keys', 'mtrr', 'sched_debug', 'slabinfo', 'timer_list'];
 const PROC_HIDDEN_FOLDERS = ['acpi', 'driver', 'dynamic_debug', 'scsi'];
 
 const MIB = 1024 * 1024;
@@ -98,7 +88,7 @@ export function composeRoot(host: HostRoot, step: StepRoot): string[] {
     ...['--dir', '/run', '--dir', '/var', '--symlink', '../run', '/var/run', '--symlink', '../tmp', '/var/tmp'],
     ...mounts.flatMap((mount) => ['--ro-bind', mount, mount]),
     ...hideFolders([...host.hidden, dirname(dirname(step.workspace))], [...TOOLS, ...mounts]),
-    ...['--bind', step.workspace, STEP_PATHS.workspace, '--bind', step.home, STEP_PATHS.home],
+    ...['--dir', '/impgem', '--bind', step.workspace, STEP_PATHS.workspace, '--bind', step.home, STEP_PATHS.home],
     ...['--bind', step.step, STEP_PATHS.step],
     ...(step.objects === undefined ? [] : ['--ro-bind', step.objects, STEP_PATHS.objects]),
     ...['--chdir', STEP_PATHS.workspace],
