@@ -5,7 +5,11 @@ import type { JobDefaults } from '../worker/job-runner.ts';
 
 export function stepLimits(settings: Settings): Limits {
   const memory = parseSize(settings.IMPGEM_STEP_MEMORY);
-  return { ...(memory === undefined ? {} : { memory }), cpu: settings.IMPGEM_STEP_CPU, pids: settings.IMPGEM_STEP_PIDS };
+  return {
+    ...(memory === undefined ? {} : { memory }),
+    cpu: settings.IMPGEM_STEP_CPU,
+    pids: settings.IMPGEM_STEP_PIDS,
+  };
 }
 
 export function jobDefaults(settings: Settings): JobDefaults {

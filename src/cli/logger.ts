@@ -7,7 +7,7 @@ export function createLogger(name: string, settings: Pick<Settings, 'IMPGEM_LOG_
     {
       name,
       level: settings.IMPGEM_LOG_LEVEL,
-      base: undefined,
+      base: null,
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       redact: { paths: ['token', 'secret', 'authorization', '*.token', '*.secret', '*.authorization'], censor: '***' },
     },

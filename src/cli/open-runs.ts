@@ -51,7 +51,9 @@ export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, l
     queues,
     turns,
     decideIf,
-    ...(keepRuns === undefined ? {} : { archive: { write: (record, plan) => archive.write(record, plan), keep: keepRuns } }),
+    ...(keepRuns === undefined
+      ? {}
+      : { archive: { write: (record, plan) => archive.write(record, plan), keep: keepRuns } }),
     statusContext: (record, job) => statuses.line(record, job),
     dueStatuses: (record) => statuses.due(record),
   });
@@ -61,7 +63,10 @@ export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, l
 /** Connects, saying each new trouble once and its end once. Throws InfrastructureError `redis-missing`. */
 export function openRedis(settings: Settings, patience: 'patient' | 'fail-fast', log: Logger): Redis {
   if (settings.REDIS_URL === undefined)
-    throw new InfrastructureError('redis-missing', 'REDIS_URL is not set; set it, or use `impgem up`, which starts a private Redis');
+    throw new InfrastructureError(
+      'redis-missing',
+      'REDIS_URL is not set; set it, or use `impgem up`, which starts a private Redis',
+    );
   return connectRedis(settings.REDIS_URL, patience, sayOnce(log));
 }
 

@@ -95,8 +95,20 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
 
   const onError = sayOnce(log);
   const consumers = [
-    consume<EventPayload>(EVENT_QUEUE, blocking, PLANNERS, ({ event, tries }, { attempt }) => planner.handle(event, tries, attempt), onError),
-    consume<StatusPayload>(STATUS_QUEUE, blocking, POSTERS, (payload, { attempt }) => runs.statuses.deliver(payload, attempt), onError),
+    consume<EventPayload>(
+      EVENT_QUEUE,
+      blocking,
+      PLANNERS,
+      ({ event, tries }, { attempt }) => planner.handle(event, tries, attempt),
+      onError,
+    ),
+    consume<StatusPayload>(
+      STATUS_QUEUE,
+      blocking,
+      POSTERS,
+      (payload, { attempt }) => runs.statuses.deliver(payload, attempt),
+      onError,
+    ),
   ];
   const reconciler = createReconciler({
     store: runs.store,
@@ -145,7 +157,10 @@ function assetsFolder(): string {
   return join(dirname(fileURLToPath(import.meta.url)), 'web');
 }
 
-async function checkReady(redis: { ping(): Promise<string> }, folder: string): Promise<{ ok: boolean; checks: Record<string, string> }> {
+async function checkReady(
+  redis: { ping(): Promise<string> },
+  folder: string,
+): Promise<{ ok: boolean; checks: Record<string, string> }> {
   const [ping, disk] = await Promise.allSettled([redis.ping(), statfs(folder)]);
   const free = disk.status === 'fulfilled' ? disk.value.bavail * disk.value.bsize : 0;
   const checks = {

@@ -12,7 +12,14 @@ import { createGit } from '../git/git.ts';
 import { createHttpLogWriter } from '../logs/http-log-writer.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { createFeed } from '../queue/feed.ts';
-import { type Consumer, LABEL_QUEUES_KEY, type TicketPayload, consume, jobQueueName, labelsOfQueue } from '../queue/queues.ts';
+import {
+  type Consumer,
+  LABEL_QUEUES_KEY,
+  type TicketPayload,
+  consume,
+  jobQueueName,
+  labelsOfQueue,
+} from '../queue/queues.ts';
 import { parseRepository } from '../runs/event.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
 import { createArchive } from '../runs/archive.ts';
@@ -41,7 +48,10 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const data = dataFolder(settings);
   await mkdir(data.work, { recursive: true, mode: 0o700 });
   const name = settings.IMPGEM_WORKER_NAME ?? hostname();
-  const labels = (settings.IMPGEM_WORKER_LABELS ?? '').split(',').map((label) => label.trim()).filter((label) => label !== '');
+  const labels = (settings.IMPGEM_WORKER_LABELS ?? '')
+    .split(',')
+    .map((label) => label.trim())
+    .filter((label) => label !== '');
 
   const patient = openRedis(settings, 'patient', log);
   const blocking = openRedis(settings, 'patient', log);
@@ -59,7 +69,9 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     settings.IMPGEM_SERVER_URL === undefined
       ? undefined
       : { url: settings.IMPGEM_SERVER_URL, token: settings.IMPGEM_API_TOKEN ?? '' };
-  const logs = announceLogs(remote ? createHttpLogWriter(remote) : createLogStore(data.logs), (message) => runs.store.notify(message));
+  const logs = announceLogs(remote ? createHttpLogWriter(remote) : createLogStore(data.logs), (message) =>
+    runs.store.notify(message),
+  );
   const artifacts = remote ? createHttpArtifactStore(remote) : createArtifactStore(data.artifacts);
   const caches = createCacheStore(data.caches);
   const workspaces = createWorkspaces(

@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { Settings } from '../config/schema.ts';
+import { parseSize } from '../config/units.ts';
+import { InfrastructureError } from '../errors.ts';
+import type { Executor } from '../executors/executor.ts';
+import { dataFolder } from './data-folder.ts';
+import { stepLimits } from './job-defaults.ts';
+
+/** A single run of `impgem run` keeps nothing warm for a next one. */
+export interface ExecutorUse {
+  warm: boolean;
+}
+
+/**
+ * The executor that IMPGEM_EXECUTOR names; `auto` is docker if an engine answers, else the sandbox. Only the chosen one is
+ * loaded. Throws InfrastructureError `executor-unavailable`, saying what is missing and how to get it.
+ */
+export async function chooseExecutor(settings: Settings, use: ExecutorUse = { warm: true }): Promise<Executor> {
+  const wanted = settings.IMPGEM_EXECUTOR;
+  if (wanted === 'docker') return openDocker(settings, use);
+  if (wanted === 'sandbox') return openSandbox(settings);
+  const { probeEngine } = await import('../executors/docker/probe-engine.ts');
+  const probe = await probeEngine(engineAddress(settings));
+  if (probe.ok) return openDocker(settings, use);
+  return openSandbox(settings, `no Docker engine answers (${probe.reason}), and `);
+}
+
+async function openSandbox(settings: Settings, because = ''): Promise<Executor> {
+  const { createSandboxExecutor, findBubblewrap } = await import('../executors/sandbox/executor.ts');
+  if (findBubblewrap() === undefined)
+    throw new InfrastructureError(
+      'executor-unavailable',
+      `Steps cannot run here: ${because}bubblewrap is not installed. Install it (apt-get install bubblewrap), or start a Docker engine.`,
+    );
+  return createSandboxExecutor({
+    mounts: listOf(settings.IMPGEM_SANDBOX_MOUNTS),
+    hide: [dataFolder(settings).root],
+    limits: stepLimits(settings),
+  });
+}
+
+async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executor> {
+  const { createDockerExecutor } = await import('../executors/docker/docker-executor.ts');
+  const { memory = parseSize('4g') ?? 0, cpu = 2, pids = 2048 } = stepLimits(settings);
+  const data = dataFolder(settings);
+  return createDockerExecutor({
+    ...engineAddress(settings),
+    limits: { memory, cpu, pids },
+    pullPolicy: settings.IMPGEM_PULL_POLICY,
+    ...(settings.IMPGEM_RUN_AS === undefined ? {} : { runAs: settings.IMPGEM_RUN_AS }),
+    ...(settings.DOCKER_AUTH_CONFIG === undefined ? {} : { authConfig: settings.DOCKER_AUTH_CONFIG }),
+    // Workers on one data folder are one installation: each may clear away what a dead one left, and nothing else.
+    instance: createHash('sha256').update(data.root).digest('hex').slice(0, 12),
+    workerName: settings.IMPGEM_WORKER_NAME ?? hostname(),
+    folder: join(data.work, 'warm'),
+    logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
+    ...(use.warm ? {} : { warmSlots: 0 }),
+  });
+}
+
+function engineAddress(settings: Settings): { host?: string; certPath?: string; tlsVerify?: boolean } {
+  return {
+    ...(settings.DOCKER_HOST === undefined ? {} : { host: settings.DOCKER_HOST }),
+    ...(settings.DOCKER_CERT_PATH === undefined ? {} : { certPath: settings.DOCKER_CERT_PATH }),
+    tlsVerify: (settings.DOCKER_TLS_VERIFY ?? '') !== '',
+  };
+}
+
+function listOf(text: string | undefined): string[] {
+  return (text ?? '').split(',').flatMap((part) => (part.trim() === '' ? [] : [part.trim()]));
+}

@@ -1,0 +1,36 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import type { Settings } from '../config/schema.ts';
+
+const NAMES = ['IMPGEM_API_TOKEN', 'IMPGEM_WEBHOOK_SECRET'] as const;
+
+/**
+ * The secrets that were not set, from `file` (mode 0600), made on the first start. Gives the environment to hand on and
+ * whether something was made.
+ */
+export async function ownSecrets(
+  settings: Settings,
+  file: string,
+): Promise<{ env: Record<string, string>; made: boolean }> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+  const kept = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const [, name, value] = /^([A-Z_]+)=(.+)$/.exec(line) ?? [];
+    if (name !== undefined && value !== undefined) kept.set(name, value);
+  }
+  let made = false;
+  const env: Record<string, string> = {};
+  for (const name of NAMES) {
+    if (settings[name] !== undefined) continue;
+    if (!kept.has(name)) {
+      kept.set(name, randomBytes(32).toString('base64url'));
+      made = true;
+    }
+    env[name] = kept.get(name) ?? '';
+  }
+  if (made) await writeFile(file, [...kept].map(([name, value]) => `${name}=${value}\n`).join(''), { mode: 0o600 });
+  return { env, made };
+}
