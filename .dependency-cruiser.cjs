@@ -5,7 +5,7 @@ const allowed = {
   config: [],
   executors: [],
   forges: [],
-  git: [],
+  git: ['forges'],
   logs: [],
   artifacts: [],
   secrets: [],

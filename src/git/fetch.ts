@@ -1,0 +1,105 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
+import { mirrorRef } from './mirror.ts';
+import { type GitCall, runGit } from './run-git.ts';
+
+const FETCH = [
+  'fetch',
+  '--verbose',
+  '--no-tags',
+  '--no-write-fetch-head',
+  '--no-recurse-submodules',
+  '--no-auto-maintenance',
+];
+
+/**
+ * Fetches into a mirror. With a sha, first exactly that: one round trip less (no list of refs), the right commit also
+ * when the branch has moved on, and the name of the ref never gets near git. Servers that give no object by its id, and
+ * callers that know none, take the ref.
+ */
+export async function fetchRef(
+  call: Omit<GitCall, 'args'>,
+  ref: string,
+  sha: string | undefined,
+  also: string[],
+): Promise<void> {
+  const others = also.map(refspec);
+  const wanted = sha === undefined ? undefined : `+${sha}:${mirrorRef(ref)}`;
+  const tries = [
+    ...(wanted ? [[wanted, ...others]] : []),
+    // The ref of `also` may be gone at the remote: it is a help, not a must.
+    ...(wanted && others.length > 0 ? [[wanted]] : []),
+    [refspec(ref), ...others],
+    ...(others.length > 0 ? [[refspec(ref)]] : []),
+  ];
+  let refused: unknown;
+  for (const refspecs of tries) {
+    try {
+      await fetchOnce(call, refspecs);
+      return;
+    } catch (error) {
+      if (!isNotThere(error)) throw explained(error);
+      refused = error;
+    }
+  }
+  throw new ImpGemError('commit-unknown', `The remote has no ${sha ?? ref} any more`, { cause: refused });
+}
+
+function refspec(ref: string): string {
+  return `+${ref}:${mirrorRef(ref)}`;
+}
+
+async function fetchOnce(call: Omit<GitCall, 'args'>, refspecs: string[]): Promise<void> {
+  const url = call.source?.url ?? '';
+  const args = [...FETCH, '--end-of-options', url, ...refspecs];
+  try {
+    await runGit({ ...call, args });
+  } catch (error) {
+    if (!/\.lock': File exists/.test(causeOf(error))) throw error;
+    // Left by a git that was killed: we hold the mirror's lock, so that no other git writes here.
+    await removeLocks(call.gitDir);
+    await runGit({ ...call, args });
+  }
+}
+
+async function removeLocks(mirror: string): Promise<void> {
+  const refs = join(mirror, 'refs/impgem');
+  const names = await readdir(refs).catch(() => []);
+  const locks = names.filter((name) => name.endsWith('.lock')).map((name) => join(refs, name));
+  for (const lock of [...locks, join(mirror, 'packed-refs.lock')]) await rm(lock, { force: true });
+}
+
+/** The remote answered, and does not have what was asked for. */
+function isNotThere(error: unknown): boolean {
+  return /not our ref|couldn't find remote ref|unadvertised object|bad object|did not send all necessary objects/i.test(
+    causeOf(error),
+  );
+}
+
+/** The same error in words that say what to do about it. */
+export function explained(error: unknown): unknown {
+  if (!(error instanceof InfrastructureError) || error.code !== 'git-failed') return error;
+  const words = causeOf(error);
+  const because = (code: string, message: string, retryable: boolean) =>
+    new InfrastructureError(code, message, { cause: error, retryable });
+  if (/Authentication failed|could not read Username|Permission denied|403/i.test(words))
+    return because(
+      'git-refused',
+      'The forge refused access to the repository: check the token and what it may read',
+      false,
+    );
+  if (/unable to update url base from redirection|redirect/i.test(words))
+    return because(
+      'git-redirected',
+      'The forge answered with a redirect, which is not followed: check the forge address and whether the repository was renamed',
+      false,
+    );
+  if (/repository .* not found|does not exist|does not appear to be a git repository/i.test(words))
+    return because('git-no-repository', 'The forge has no such repository, or the token may not see it', false);
+  return error;
+}
+
+function causeOf(error: unknown): string {
+  return error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
+}

@@ -1,0 +1,192 @@
+import { join } from 'node:path';
+import { ImpGemError, InputError } from '../errors.ts';
+import type { CloneSource } from '../forges/forge.ts';
+import { isObjectId, isRefName } from '../forges/ref-name.ts';
+import { type Change, changedPaths } from './changed-paths.ts';
+import { checkCloneUrl } from './clone-url.ts';
+import { explained, fetchRef } from './fetch.ts';
+import { ensureMirror, exists, mirrorPath, mirrorRef } from './mirror.ts';
+import { createMirrorLock } from './mirror-lock.ts';
+import { type Commit, type GitObject, parseBatch, parseCommit, parseTree, type TreeEntry } from './objects.ts';
+import { type GitCall, runGit } from './run-git.ts';
+import { fillWorkspace, type WorkspaceOptions } from './workspace.ts';
+
+export interface GitOptions {
+  /** Holds the mirrors: `<folder>/<forge>/<owner>/<name>.git`. */
+  folder: string;
+  allowFile: boolean;
+  /** ms that one git process may take. */
+  fetchTimeoutMs: number;
+}
+
+export interface CommitRequest {
+  /** Full ref. */
+  ref: string;
+  /** Commit or annotated tag; absent: what the ref points at now. */
+  sha?: string;
+  /** Further refs to have at hand for `mergeBaseWith`, fetched in the same call where possible. */
+  also?: string[];
+}
+
+/** Bytes of a file that is read from a commit. */
+export const FILE_LIMIT = 6 * 1024 * 1024;
+/** Bytes of a list of refs: about 200,000 of them. */
+const REFS_LIMIT = 16 * 1024 * 1024;
+const SAFE_PATH = /^(?!\/)(?!.*\/\/)(?!(?:.*\/)?\.\.?(?:\/|$))[^\p{Cc}]+(?<!\/)$/u;
+
+/** Mirrors and what is read from them. One per process; every method may be called at any time. */
+export interface Git {
+  /**
+   * The commit, fetched unless the mirror has it. Errors: `commit-unknown`, `git-timeout`, `git-refused`,
+   * `git-no-repository`, `git-failed`; InputError `ref-invalid`, `sha-invalid`, `repository-invalid`.
+   */
+  fetchCommit(source: CloneSource, repository: string, request: CommitRequest, signal?: AbortSignal): Promise<Commit>;
+  /** A file at a commit that the mirror has; undefined when there is none. ImpGemError `git-output-too-large` past FILE_LIMIT. */
+  readFile(repository: string, sha: string, path: string): Promise<Buffer | undefined>;
+  /** Several files in one git call; what does not exist (or is no file) is absent. Together at most FILE_LIMIT. */
+  readFiles(repository: string, sha: string, paths: string[]): Promise<Map<string, Buffer>>;
+  /** Entries of a folder at a commit, in git's order; undefined when there is none. */
+  listFolder(repository: string, sha: string, path: string): Promise<TreeEntry[] | undefined>;
+  /** See changed-paths.ts. */
+  changedPaths(repository: string, change: Change): Promise<string[] | undefined>;
+  /** See workspace.ts. */
+  createWorkspace(repository: string, options: WorkspaceOptions, signal?: AbortSignal): Promise<{ objects?: string }>;
+  /** Branches and tags of the remote; annotated tags peeled. */
+  lsRemote(source: CloneSource, repository: string, signal?: AbortSignal): Promise<Map<string, string>>;
+}
+
+export function createGit(options: GitOptions): Git {
+  const withLock = createMirrorLock({ staleMs: 2 * options.fetchTimeoutMs + 10_000 });
+
+  function call(repository: string, more: Partial<GitCall> = {}): Omit<GitCall, 'args'> {
+    const gitDir = mirrorPath(options.folder, repository);
+    return { gitDir, allowFile: options.allowFile, timeoutMs: options.fetchTimeoutMs, ...more };
+  }
+
+  /** One git process for all of them, in order. */
+  async function read(repository: string, names: string[], maxBytes?: number): Promise<(GitObject | undefined)[]> {
+    const args = ['cat-file', '--batch'];
+    const input = `${names.join('\n')}\n`;
+    return parseBatch(await runGit({ ...call(repository), args, input, ...(maxBytes ? { maxBytes } : {}) }));
+  }
+
+  async function findCommit(repository: string, name: string): Promise<Commit | undefined> {
+    if (!(await exists(join(mirrorPath(options.folder, repository), 'HEAD')))) return undefined;
+    const [object] = await read(repository, [`${name}^{commit}`]);
+    return object && parseCommit(object);
+  }
+
+  async function fetchCommit(
+    source: CloneSource,
+    repository: string,
+    request: CommitRequest,
+    signal?: AbortSignal,
+  ): Promise<Commit> {
+    const { ref, sha, also = [] } = request;
+    for (const name of [ref, ...also])
+      if (!isRefName(name)) throw new InputError('ref-invalid', `${JSON.stringify(name)} is not a full reference`);
+    checkCloneUrl(source.url, options.allowFile);
+    if (sha !== undefined) {
+      const known = await findCommit(repository, checkedSha(sha));
+      if (known) return known;
+    }
+    const remote = call(repository, { source, ...(signal ? { signal } : {}) });
+    return withLock(`${remote.gitDir}.lock`, signal, async (waited) => {
+      const brought = waited && sha !== undefined ? await findCommit(repository, sha) : undefined;
+      if (brought) return brought;
+      await ensureMirror(remote.gitDir, sha);
+      await fetchRef(remote, ref, sha, also);
+      const commit = await findCommit(repository, sha ?? mirrorRef(ref));
+      if (!commit) throw new ImpGemError('commit-unknown', `The remote has no commit ${sha ?? ref}`);
+      return commit;
+    });
+  }
+
+  async function readFiles(repository: string, sha: string, paths: string[]): Promise<Map<string, Buffer>> {
+    const objects = await read(
+      repository,
+      paths.map((path) => `${checkedSha(sha)}:${checkedPath(path)}`),
+      FILE_LIMIT,
+    );
+    const files = new Map<string, Buffer>();
+    for (const [index, path] of paths.entries()) {
+      const object = objects[index];
+      if (object?.type === 'blob') files.set(path, object.bytes);
+    }
+    return files;
+  }
+
+  async function listFolder(repository: string, sha: string, path: string): Promise<TreeEntry[] | undefined> {
+    const [object] = await read(repository, [`${checkedSha(sha)}:${checkedPath(path)}`], FILE_LIMIT);
+    return object?.type === 'tree' ? parseTree(object) : undefined;
+  }
+
+  async function createWorkspace(repository: string, workspace: WorkspaceOptions, signal?: AbortSignal) {
+    const { source, ref, sha, clone, branch, tag } = workspace;
+    if (clone.skip) return {};
+    checkedSha(sha);
+    checkCloneUrl(source.url, options.allowFile);
+    for (const name of [
+      branch === undefined ? '' : `refs/heads/${branch}`,
+      tag === undefined ? '' : `refs/tags/${tag}`,
+    ])
+      if (name && !isRefName(name))
+        throw new InputError('ref-invalid', `${JSON.stringify(name)} is not a full reference`);
+    const local = call(repository, signal ? { signal } : {});
+    const isKnown = await exists(join(local.gitDir, 'HEAD'));
+    try {
+      if (isKnown) return await fillWorkspace(local, workspace);
+    } catch (error) {
+      if (!(error instanceof ImpGemError) || error.code !== 'commit-unknown') throw error;
+    }
+    await fetchCommit(source, repository, { ref, sha }, signal);
+    return fillWorkspace(local, workspace);
+  }
+
+  async function lsRemote(source: CloneSource, repository: string, signal?: AbortSignal): Promise<Map<string, string>> {
+    checkCloneUrl(source.url, options.allowFile);
+    const remote = call(repository, { source, maxBytes: REFS_LIMIT, ...(signal ? { signal } : {}) });
+    await ensureMirror(remote.gitDir);
+    const args = ['ls-remote', '--heads', '--tags', '--end-of-options', source.url];
+    try {
+      return parseRefs((await runGit({ ...remote, args })).toString('utf8'));
+    } catch (error) {
+      throw explained(error);
+    }
+  }
+
+  return {
+    fetchCommit,
+    readFiles,
+    readFile: async (repository, sha, path) => (await readFiles(repository, sha, [path])).get(path),
+    listFolder,
+    changedPaths: (repository, change) => {
+      checkedSha(change.sha);
+      return changedPaths(call(repository), change);
+    },
+    createWorkspace,
+    lsRemote,
+  };
+}
+
+/** `id TAB ref`; the id of `ref^{}` is what the annotated tag before it points at. Names outside our grammar are left out. */
+function parseRefs(text: string): Map<string, string> {
+  const refs = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const [id = '', name = ''] = line.split('\t');
+    const ref = name.endsWith('^{}') ? name.slice(0, -3) : name;
+    if (isObjectId(id) && isRefName(ref)) refs.set(ref, id);
+  }
+  return refs;
+}
+
+function checkedSha(sha: string): string {
+  if (!isObjectId(sha)) throw new InputError('sha-invalid', `${JSON.stringify(sha)} is not a full commit id`);
+  return sha;
+}
+
+function checkedPath(path: string): string {
+  if (!SAFE_PATH.test(path))
+    throw new InputError('path-invalid', `${JSON.stringify(path)} is not a path in the repository`);
+  return path;
+}

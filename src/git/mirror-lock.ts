@@ -1,0 +1,103 @@
+import { readFileSync } from 'node:fs';
+import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { InfrastructureError } from '../errors.ts';
+
+const POLL_MS = 20;
+
+/**
+ * One holder at a time per lock file, in this process and in others. A holder that was killed is recognised by its pid
+ * and start time and loses the lock at once; one on another machine by the age of the file. Should two ever hold it
+ * (machines whose clocks differ), git's own locks still keep the mirror whole: ours only saves double work.
+ */
+export function createMirrorLock(options: { staleMs: number }) {
+  const queues = new Map<string, Promise<unknown>>();
+  const me = `${process.pid} ${startTime(process.pid)} ${hostname()}`;
+  let counter = 0;
+
+  /** Gives whether another had it. */
+  async function acquire(file: string, signal: AbortSignal | undefined): Promise<boolean> {
+    let waited = false;
+    const own = `${file}.${process.pid}.${++counter}`;
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(own, me);
+    try {
+      const deadline = Date.now() + 2 * options.staleMs;
+      while (!(await taken(own, file))) {
+        waited = true;
+        if (await isStale(file, options.staleMs)) await rm(file, { force: true });
+        else if (Date.now() > deadline)
+          throw new InfrastructureError('git-busy', `The mirror lock ${file} was not given back in time`, {
+            retryable: true,
+          });
+        else await delay(POLL_MS, undefined, signal ? { signal } : {});
+      }
+      return waited;
+    } finally {
+      await rm(own, { force: true });
+    }
+  }
+
+  /** Runs `task` while no one else runs one for the same file; `waited` says whether someone did just before. */
+  return async function withLock<T>(
+    file: string,
+    signal: AbortSignal | undefined,
+    task: (waited: boolean) => Promise<T>,
+  ): Promise<T> {
+    const queued = queues.has(file);
+    const before = queues.get(file) ?? Promise.resolve();
+    const turn = before.then(async () => {
+      const waited = await acquire(file, signal);
+      try {
+        return await task(queued || waited);
+      } finally {
+        await rm(file, { force: true });
+      }
+    });
+    const settled = turn.catch(() => undefined);
+    queues.set(file, settled);
+    try {
+      return await turn;
+    } finally {
+      if (queues.get(file) === settled) queues.delete(file);
+    }
+  };
+}
+
+/** A hard link is made at once or not at all, and the file has its content from the first moment on. */
+async function taken(own: string, file: string): Promise<boolean> {
+  try {
+    await link(own, file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw new InfrastructureError('git-lock-failed', `The mirror lock ${file} cannot be made`, { cause: error });
+  }
+}
+
+async function isStale(file: string, staleMs: number): Promise<boolean> {
+  try {
+    const [pid = '', started = '', host = ''] = (await readFile(file, 'utf8')).split(' ');
+    if (host === hostname() && startTime(Number(pid)) !== started) return true;
+    return Date.now() - (await stat(file)).mtimeMs > staleMs;
+  } catch {
+    return false; // Given back meanwhile.
+  }
+}
+
+/** Start of a process in clock ticks since boot, `alive` where /proc does not exist, '' when there is no such process. */
+function startTime(pid: number): string {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return '';
+  }
+  try {
+    // The name in brackets may hold spaces; after it, the start time is the 20th field.
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19] ?? '';
+  } catch {
+    return 'alive';
+  }
+}

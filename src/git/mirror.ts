@@ -1,0 +1,58 @@
+import { createHash } from 'node:crypto';
+import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InputError } from '../errors.ts';
+import { parseRepository } from '../runs/event.ts';
+
+/** Folder of the bare mirror of `forge/owner/name`. Throws InputError `repository-invalid`. */
+export function mirrorPath(folder: string, repository: string): string {
+  const name = parseRepository(repository);
+  if (!name) throw new InputError('repository-invalid', `${JSON.stringify(repository)} is not forge/owner/name`);
+  return join(folder, name.forge, name.owner, `${name.name}.git`);
+}
+
+/**
+ * Where the mirror keeps a ref of the remote. Hashed: a branch `a` that made way for `a/b`, names that differ in case
+ * only and names too long for a file cannot get in each other's way, and no name of a stranger becomes a path.
+ */
+export function mirrorRef(ref: string): string {
+  return `refs/impgem/${createHash('sha256').update(ref).digest('hex').slice(0, 40)}`;
+}
+
+/** Makes the mirror unless it exists: four files, by hand, for a git process less on the way of a first push. */
+export async function ensureMirror(mirror: string, sha?: string): Promise<void> {
+  if (await exists(join(mirror, 'HEAD'))) return;
+  await mkdir(join(mirror, 'objects/pack'), { recursive: true });
+  await mkdir(join(mirror, 'refs'), { recursive: true });
+  await writeFile(join(mirror, 'config'), repositoryConfig({ bare: true, sha256: sha?.length === 64 }));
+  // HEAD last: its presence says that the rest is there.
+  await writeFile(join(mirror, 'HEAD'), 'ref: refs/heads/none\n');
+}
+
+export async function removeMirror(mirror: string): Promise<void> {
+  await rm(mirror, { recursive: true, force: true });
+}
+
+export function repositoryConfig(options: { bare: boolean; sha256: boolean }): string {
+  return [
+    '[core]',
+    `\trepositoryformatversion = ${options.sha256 ? 1 : 0}`,
+    '\tfilemode = true',
+    `\tbare = ${options.bare}`,
+    ...(options.bare ? [] : ['\tlogallrefupdates = true']),
+    ...(options.sha256 ? ['[extensions]', '\tobjectformat = sha256'] : []),
+    '',
+  ].join('\n');
+}
+
+/** The mirror's object format, as its own configuration says. */
+export async function usesSha256(mirror: string): Promise<boolean> {
+  return /objectformat = sha256/.test(await readFile(join(mirror, 'config'), 'utf8'));
+}
+
+export async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
