@@ -54,7 +54,7 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     // Workers on one data folder are one installation: each may clear away what a dead one left, and nothing else.
     instance: createHash('sha256').update(data.root).digest('hex').slice(0, 12),
     workerName: settings.IMPGEM_WORKER_NAME ?? hostname(),
-    folder: join(data.work, 'warm'),
+    folder: join(data.root, 'warm'),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
     ...(use.warm ? {} : { warmSlots: 0 }),
   });

@@ -21,6 +21,8 @@ export interface BegunJob {
   sandbox: Promise<JobSandbox>;
   /** Settles when the workspace is filled. */
   ready: Promise<void>;
+  /** Known for sure once `ready` has settled. */
+  objects(): string | undefined;
   secrets: Promise<ReadonlyMap<string, string>>;
   /** Removes what the executor made, once it has made it. Idempotent. */
   dispose(): Promise<void>;
@@ -34,6 +36,8 @@ export interface JobFacts {
   startedAt: number;
   /** Set when workspace, services and `env` were complete: from here on the job can be adopted. */
   ready?: { env: Record<string, string> };
+  /** Of the mirror, as JobContext has them. */
+  objects?: string;
 }
 
 /** Throws `adoption-failed`, having changed nothing, when the job was begun before and nothing of it is alive. */
@@ -48,12 +52,17 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
   const folder = earlier ?? (await makeJobFolder(deps.folder, owner));
   const log = createJobLog(ports.logs, assignment, earlier ? await ports.logs.length(logKey(assignment, 'job')) : 0);
   const stop = new AbortController();
-  const workspace = earlier ? Promise.resolve({}) : fillWorkspace(assignment, ports, folder, stop.signal);
-  const ready = workspace.then(() => undefined);
+  const objects = ports.workspaces.objects?.(assignment) ?? facts?.objects;
   const context: JobContext = {
     owner,
     folder: folder.path,
-    ready,
+    ...(objects === undefined ? {} : { objects }),
+    ready: earlier
+      ? Promise.resolve()
+      : fillWorkspace(assignment, ports, folder, stop.signal).then(({ objects }) => {
+          // An executor that looks only when a task starts finds them here.
+          if (objects !== undefined) context.objects = objects;
+        }),
     image: assignment.spec.image ?? defaults.image,
     trusted: assignment.trusted,
     note: (line) => log.note(line),
@@ -66,7 +75,7 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
   const sandbox = adopted ? Promise.resolve(adopted.sandbox) : executor.prepare(context);
   const secrets = readSecrets(assignment, ports);
   // Each is waited for later; one that fails before must not count as unhandled.
-  for (const promise of [ready, sandbox, secrets]) promise.catch(() => undefined);
+  for (const promise of [context.ready, sandbox, secrets]) promise.catch(() => undefined);
   const settled = () => sandbox.catch(() => undefined);
   return {
     assignment,
@@ -78,7 +87,8 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
     ...(adopted ? { adopted } : {}),
     facts: begunAt,
     sandbox,
-    ready,
+    ready: context.ready,
+    objects: () => context.objects,
     secrets,
     dispose: async () => (await settled())?.dispose(),
     letGo: async () => (await settled())?.detach(),
@@ -92,7 +102,12 @@ function adoptionFailed(assignment: Assignment): ImpGemError {
   );
 }
 
-async function fillWorkspace(assignment: Assignment, ports: JobPorts, folder: JobFolder, stop: AbortSignal) {
+async function fillWorkspace(
+  assignment: Assignment,
+  ports: JobPorts,
+  folder: JobFolder,
+  stop: AbortSignal,
+): Promise<{ objects?: string }> {
   return assignment.clone.skip ? {} : ports.workspaces.create(assignment, folder.workspace, stop);
 }
 

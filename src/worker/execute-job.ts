@@ -1,6 +1,6 @@
 /** A begun job to its outcome: set up, steps, outputs, the end of its services and logs. */
 import { ImpGemError, InputError, LostJobError } from '../errors.ts';
-import { jobTimeout, type BegunJob } from './begin-job.ts';
+import { jobTimeout, type BegunJob, type JobFacts } from './begin-job.ts';
 import { viewOf, type JobScope } from './job-scope.ts';
 import type { JobResult } from './ports.ts';
 import { createReportQueue } from './report-queue.ts';
@@ -96,7 +96,9 @@ async function setUp(begun: BegunJob, services: RunningServices[]): Promise<JobS
   });
   if (spec.services.length > 0) services.push(running);
   await Promise.all([running.ready, begun.ready]);
-  folder.journal.save('job', { ...facts, ready: { env } } satisfies BegunJob['facts']);
+  const objects = begun.objects();
+  const known: JobFacts = { ...facts, ready: { env }, ...(objects === undefined ? {} : { objects }) };
+  folder.journal.save('job', known);
   return {
     assignment,
     spec,

@@ -94,6 +94,8 @@ export interface WorkspaceSource {
    * must be visible at STEP_PATHS.objects, if any. Host git never runs in it again.
    */
   create(assignment: Assignment, folder: string, signal: AbortSignal): Promise<{ objects?: string }>;
+  /** The `objects` that `create` will give, where they are known before: an executor prepares while the workspace is being filled. */
+  objects?(assignment: Assignment): string | undefined;
 }
 
 export interface JobPorts {

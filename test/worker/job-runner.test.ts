@@ -466,11 +466,9 @@ describe('the folder of a job', () => {
 
 /** Waits for something that a running job does; fails when the job ends first. */
 async function until(holds: () => boolean, job: JobRun): Promise<void> {
-  let ended = false;
-  const end = () => (ended = true);
-  job.result.then(end, end);
-  while (!holds()) {
-    if (ended) throw new Error(`the job ended first: ${JSON.stringify(await job.result)}`);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
+  const ended = job.result.then((result) => {
+    throw new Error(`the job ended first: ${JSON.stringify(result)}`);
+  });
+  while (!holds()) await Promise.race([ended, new Promise((resolve) => setImmediate(resolve))]);
+  ended.catch(() => undefined);
 }
