@@ -12,8 +12,8 @@ export async function ownSecrets(
   settings: Settings,
   file: string,
 ): Promise<{ env: Record<string, string>; made: boolean }> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '';
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;
   });
   const kept = new Map<string, string>();

@@ -123,7 +123,11 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
 
   const app = createApp({
     runs: service,
-    logs: { ...logs, append: announced.append, close: announced.close },
+    logs: {
+      ...logs,
+      append: (key, offset, bytes) => announced.append(key, offset, bytes),
+      close: (key) => announced.close(key),
+    },
     artifacts,
     receive: createReceive({ forges, deliveries, queues: web.queues, allowed }),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),

@@ -14,12 +14,19 @@ export function createWorkspaces(git: Git, forges: Map<ForgeName, Forge>): Works
       if (!repository || !forge)
         throw new ImpGemError('forge-unknown', `This worker has no forge set up for ${run.repository}`);
       const source = forge.clone(repository.owner, repository.name);
-      await git.fetchCommit(source, run.repository, { ref: event.ref, sha: run.sha }, signal);
-      return git.createWorkspace(run.repository, run.sha, folder, {
-        ...clone,
-        source,
-        ...(run.branch === undefined ? {} : { branch: run.branch }),
-      });
+      return git.createWorkspace(
+        run.repository,
+        {
+          folder,
+          source,
+          ref: event.ref,
+          sha: run.sha,
+          clone,
+          ...(run.branch === undefined ? {} : { branch: run.branch }),
+          ...(run.tag === undefined ? {} : { tag: run.tag }),
+        },
+        signal,
+      );
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Event -> runs: fetch the commit, read its pipelines, plan them, set the runs going. Safe to do twice. */
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
 import type { Forge } from '../forges/forge.ts';
+import type { Change } from '../git/changed-paths.ts';
 import type { Git } from '../git/git.ts';
 import { findPipelines, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
 import { firstLine, renderDiagnostics } from '../pipeline/render-diagnostics.ts';
@@ -52,14 +53,20 @@ export function createPlanner(deps: PlannerDeps): Planner {
     const forge = repository && deps.forges.get(repository.forge);
     if (!repository || !forge) throw new ImpGemError('forge-unknown', `No forge is set up for ${event.repository}`);
     const source = forge.clone(repository.owner, repository.name);
-    const commit = await deps.git.fetchCommit(source, event.repository, event);
+    const base = baseOf(event);
+    const commit = await deps.git.fetchCommit(source, event.repository, {
+      ref: event.ref,
+      ...(event.sha === undefined ? {} : { sha: event.sha }),
+      ...(base === undefined ? {} : { also: [base] }),
+    });
     const loaded = await findPipelines({
-      list: (folder) => deps.git.listFolder(event.repository, commit.sha, folder),
-      read: (path) => deps.git.readFile(event.repository, commit.sha, path),
+      list: async (folder) =>
+        ((await deps.git.listFolder(event.repository, commit.sha, folder)) ?? []).map((entry) => entry.name),
+      read: async (path) => (await deps.git.readFile(event.repository, commit.sha, path))?.toString('utf8'),
     });
     if (loaded.length === 0) return { runs: [], reason: `no .impgem.yml at ${commit.sha.slice(0, 12)}` };
     const changedPaths = loaded.some((one) => one.pipeline && asksForPaths(one))
-      ? await deps.git.changedPaths(event.repository, changeOf(event, commit.sha))
+      ? await deps.git.changedPaths(event.repository, changeOf(event, commit.sha, base))
       : undefined;
     const runs = await Promise.all(
       loaded.map(async (one) => {
@@ -147,8 +154,15 @@ function asksForPaths({ sources }: LoadedPipeline): boolean {
   return Object.values(sources).some((text) => text.includes('paths'));
 }
 
-function changeOf(event: PipelineEvent, sha: string): { sha: string; before?: string; mergeBaseWith?: string } {
-  const base = event.pullRequest?.targetBranch ?? (event.before === undefined ? event.defaultBranch : undefined);
+/** The full ref that a pull request, or a new branch, is compared with: their common ancestor is the base. */
+function baseOf(event: PipelineEvent): string | undefined {
+  const branch =
+    event.pullRequest?.targetBranch ??
+    (event.kind === 'push' && event.before === undefined ? event.defaultBranch : undefined);
+  return branch === undefined || `refs/heads/${branch}` === event.ref ? undefined : `refs/heads/${branch}`;
+}
+
+function changeOf(event: PipelineEvent, sha: string, base: string | undefined): Change {
   if (base !== undefined) return { sha, mergeBaseWith: base };
   return event.before === undefined ? { sha } : { sha, before: event.before };
 }
