@@ -1,0 +1,236 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type Redis, connectRedis } from '../../src/queue/connection.ts';
+import { type TicketPayload, consume, createQueues, jobQueueName } from '../../src/queue/queues.ts';
+import { createTurns } from '../../src/queue/turns.ts';
+import { type FileArchive, createArchive } from '../../src/runs/archive.ts';
+import { createLeases } from '../../src/runs/leases.ts';
+import { type Lifecycle, createLifecycle } from '../../src/runs/lifecycle.ts';
+import { type RedisRunStore, createRedisRunStore } from '../../src/runs/redis-store.ts';
+import { makeRunId } from '../../src/runs/run-id.ts';
+import type { NewRun } from '../../src/runs/store.ts';
+import type { Plan } from '../../src/runs/plan.ts';
+import { jobSpec, need, planOf, pushEvent } from '../support/plans.ts';
+import { type TestRedis, startRedis } from '../support/redis.ts';
+
+const fail = (message: string): void => {
+  throw new Error(message);
+};
+const succeeded = { state: 'succeeded' as const, outputs: {}, infrastructure: false };
+
+let server: TestRedis;
+let redis: Redis;
+let folder: string;
+let archive: FileArchive;
+let store: RedisRunStore;
+let lifecycle: Lifecycle;
+let queues: ReturnType<typeof createQueues>;
+let statuses: { line: string; job: string }[];
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = connectRedis(server.url, 'patient', fail);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.stop();
+});
+beforeEach(async () => {
+  await redis.flushall();
+  folder = await mkdtemp(join(tmpdir(), 'impgem-runs-'));
+  archive = createArchive(folder);
+  store = createRedisRunStore(redis, archive);
+  const real = createQueues(redis, fail);
+  statuses = [];
+  queues = { ...real, addStatus: (line, { job }) => Promise.resolve(void statuses.push({ line, job })) };
+  lifecycle = createLifecycle({
+    store,
+    queues,
+    turns: createTurns(redis),
+    decideIf: () => true,
+    archive: { write: (record, plan) => archive.write(record, plan), keep: 3 },
+    statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
+    dueStatuses: () => Promise.resolve([]),
+  });
+  return async () => {
+    await real.close();
+    await rm(folder, { recursive: true, force: true });
+  };
+});
+
+let serial = 0;
+function newRun(plan: Plan, more: Partial<NewRun> & { repository?: string; branch?: string } = {}): NewRun {
+  const createdAt = new Date(Date.parse('2026-01-01T00:00:00Z') + serial++).toISOString();
+  const { repository = 'gitea/gem/tools', branch = 'main', ...rest } = more;
+  return {
+    id: makeRunId(createdAt, `test ${serial}`),
+    event: pushEvent({ repository, branch, ref: `refs/heads/${branch}` }),
+    sha: 'b'.repeat(40),
+    message: 'm',
+    author: 'Ada',
+    plan,
+    createdAt,
+    ...rest,
+  };
+}
+
+describe('runs in Redis', () => {
+  it('creates a run once, however often and at once it is asked to', async () => {
+    const run = newRun(planOf(jobSpec('a')));
+    const made = await Promise.all(Array.from({ length: 8 }, () => lifecycle.start(run)));
+    expect(made.filter((one) => one.created)).toHaveLength(1);
+    expect(new Set(made.map((one) => one.record.number))).toEqual(new Set([1]));
+    expect(await queues.counts()).toMatchObject({ jobs: { prioritized: 1 } });
+    expect(await store.get(run.id)).toMatchObject({
+      id: run.id,
+      number: 1,
+      state: 'pending',
+      repository: 'gitea/gem/tools',
+    });
+  });
+
+  it('hands a ticket to one of many workers', async () => {
+    const run = newRun(planOf(jobSpec('a')));
+    await lifecycle.start(run);
+    const claims = await Promise.all(
+      Array.from({ length: 8 }, (_, index) => lifecycle.claim(run.id, 'a', 0, `w${index}`)),
+    );
+    expect(claims.filter(Boolean)).toHaveLength(1);
+  });
+
+  it('fences a worker that lost its job, and the next attempt goes on', async () => {
+    const run = newRun(planOf(jobSpec('a'), jobSpec('b', { needs: [need('a')] })));
+    await lifecycle.start(run);
+    await lifecycle.claim(run.id, 'a', 0, 'w1');
+    expect(await lifecycle.release(run.id, 'a', 1, { counts: true, reason: 'worker w1 was lost' })).toBe(true);
+    expect(await lifecycle.reportSteps(run.id, 'a', 1, [{ index: 0, change: { state: 'running' } }])).toBe(false);
+    expect(await lifecycle.end(run.id, 'a', 1, [], succeeded)).toBe(false);
+    await lifecycle.claim(run.id, 'a', 2, 'w2');
+    expect(
+      await lifecycle.end(run.id, 'a', 3, [{ index: 0, change: { state: 'succeeded', exitCode: 0 } }], succeeded),
+    ).toBe(true);
+    await lifecycle.claim(run.id, 'b', 0, 'w2');
+    await lifecycle.end(run.id, 'b', 1, [], succeeded);
+    expect(await store.get(run.id)).toMatchObject({
+      state: 'succeeded',
+      jobs: [{ state: 'succeeded', steps: [{ state: 'succeeded' }] }, { state: 'succeeded' }],
+    });
+    expect(await store.active()).toEqual([]);
+  });
+
+  it('mends a run whose ticket was never queued', async () => {
+    const run = newRun(planOf(jobSpec('a')));
+    await lifecycle.start(run);
+    for (const key of await redis.keys('impgem:jobs:*')) await redis.del(key);
+    expect(await lifecycle.tend(run.id)).toBe(1);
+    expect(await queues.counts()).toMatchObject({ jobs: { prioritized: 1 } });
+    expect(await lifecycle.tend(run.id)).toBe(0);
+  });
+
+  it('keeps few finished runs hot and reads the others from the archive, the same', async () => {
+    const ids: string[] = [];
+    for (let count = 0; count < 6; count++) {
+      const run = newRun(planOf(jobSpec('a')));
+      ids.push(run.id);
+      await lifecycle.start(run);
+      await lifecycle.claim(run.id, 'a', 0, 'w');
+      await lifecycle.end(run.id, 'a', 1, [], succeeded);
+    }
+    expect(await redis.keys('ig:run:*')).toHaveLength(3);
+    expect(await store.get(ids[0]!)).toMatchObject({ id: ids[0], number: 1, state: 'succeeded' });
+    expect(await store.plan(ids[0]!)).toMatchObject({ jobs: [{ id: 'a' }] });
+    const { runs } = await store.list({ limit: 10 });
+    expect(runs.map((run) => run.id)).toEqual([...ids].reverse());
+  });
+
+  it('lists newest first by any filter, page by page, without gap or double', async () => {
+    for (let count = 0; count < 25; count++)
+      await lifecycle.start(
+        newRun(planOf(jobSpec('a')), {
+          repository: count % 2 ? 'gitea/gem/one' : 'gitea/gem/two',
+          branch: count % 3 ? 'main' : 'dev',
+        }),
+      );
+    const seen: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await store.list({
+        repository: 'gitea/gem/one',
+        branch: 'main',
+        state: 'pending',
+        limit: 3,
+        ...(cursor ? { cursor } : {}),
+      });
+      expect(page.runs.length).toBeLessThanOrEqual(3);
+      seen.push(...page.runs.map((run) => run.id));
+      cursor = page.next;
+    } while (cursor);
+    expect(seen).toHaveLength(8);
+    expect(seen).toEqual([...seen].sort().reverse());
+    await expect(store.list({ limit: 3, cursor: 'nonsense' })).rejects.toMatchObject({
+      code: 'cursor-invalid',
+      status: 400,
+    });
+  });
+
+  it('cancels what waits at once', async () => {
+    const run = newRun(planOf(jobSpec('a')));
+    await lifecycle.start(run);
+    expect(await lifecycle.cancel(run.id, 'cancelled by a user')).toBe(true);
+    expect(await store.get(run.id)).toMatchObject({ state: 'cancelled', reason: 'cancelled by a user' });
+    expect(await lifecycle.cancel(run.id, 'again')).toBe(false);
+    expect(await lifecycle.cancel('00000000r00000000000', 'x')).toBeUndefined();
+    expect(statuses.length).toBeGreaterThan(0);
+  });
+});
+
+describe('leases', () => {
+  it('tells by Redis time which ran out, and whose they are', async () => {
+    const leases = createLeases(redis);
+    const lease = { run: 'r', job: 'a', fence: 1, worker: 'w1' };
+    await leases.renew([lease]);
+    expect(await leases.expired()).toEqual([]);
+    await redis.zadd('ig:leases', 1, 'r|b|3|w2');
+    expect(await leases.expired()).toEqual([{ run: 'r', job: 'b', fence: 3, worker: 'w2' }]);
+    expect(await leases.ofWorker('w1')).toEqual([lease]);
+    await leases.drop(lease);
+    expect(await leases.ofWorker('w1')).toEqual([]);
+  });
+});
+
+describe('turns', () => {
+  it('let a push of one repository pass the many waiting jobs of another', async () => {
+    const turns = createTurns(redis);
+    const real = createQueues(redis, fail);
+    const add = async (repository: string, job: string): Promise<void> =>
+      real.addTicket(
+        { run: repository, job, fence: 0, turn: await turns.take(repository) },
+        { labels: [], delayMs: 0 },
+      );
+    for (let count = 0; count < 50; count++) await add('big', `j${count}`);
+    const served: string[] = [];
+    const blocking = connectRedis(server.url, 'patient', fail);
+    let late: Promise<void> | undefined;
+    await new Promise<void>((resolve) => {
+      consume<TicketPayload>(
+        jobQueueName([]),
+        blocking,
+        1,
+        async ({ run, turn }) => {
+          await turns.serve(turn);
+          served.push(run);
+          if (served.length === 10) await (late = add('small', 'j0'));
+          if (served.length === 51) resolve();
+          return undefined;
+        },
+        () => undefined,
+      );
+    });
+    await late;
+    expect(served.indexOf('small')).toBeLessThanOrEqual(12);
+    blocking.disconnect();
+    await real.close();
+  });
+});
