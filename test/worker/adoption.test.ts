@@ -49,7 +49,7 @@ describe('adoption', () => {
       (seen) => seen.text('1') === 'beginning',
     );
     const appended: number[] = [];
-    const { append } = ports.logs;
+    const append = ports.logs.append.bind(ports.logs);
     ports.logs.append = (key, offset, bytes) => {
       if (key.part === '1') appended.push(offset);
       return append(key, offset, bytes);
