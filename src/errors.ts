@@ -43,3 +43,21 @@ export class LostJobError extends ImpGemError {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** The system's code of an error (`ENOENT`), or ''. */
+export function systemCode(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
+
+/** What a failed file operation on `what` (`the log`) means to whoever sees it, without a path; our own errors pass. */
+export function diskError(what: string, error: unknown): ImpGemError {
+  if (error instanceof ImpGemError) return error;
+  const code = systemCode(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const message = `The disk of the data folder is full: ${what} cannot be written until there is room.`;
+    return new InfrastructureError('disk-full', message, { cause: error, retryable: true });
+  }
+  return new InfrastructureError('disk-error', `The disk failed at ${what} (${code || messageOf(error)}).`, {
+    cause: error,
+  });
+}

@@ -1,10 +1,12 @@
 /** The readers' half of the log store: nothing here is shared with a writer but the files. */
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
-import { diskError, isMissing } from './disk-error.ts';
+import { diskError, systemCode } from '../errors.ts';
 import { MARK_SIZE, countLines, lastMarkWhere, readMarks, skipLines } from './line-index.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW;
+/** No such file, or no such folder on the way. */
+const MISSING = new Set(['ENOENT', 'ENOTDIR']);
 const BLOCK = 64 * 1024;
 
 export interface OpenLog {
@@ -25,7 +27,7 @@ export async function withLog<T>(path: string, missing: T, task: (log: OpenLog) 
     const marks = index ? Math.floor((await index.stat()).size / MARK_SIZE) : 0;
     return await task({ log, length: (await log.stat()).size, index, marks });
   } catch (error) {
-    throw diskError(error);
+    throw diskError('the log', error);
   } finally {
     await Promise.all([log.close(), index?.close()]);
   }
@@ -44,7 +46,7 @@ export async function* readBlocks(path: string, from: number, to: number, size: 
       yield block.subarray(0, bytesRead);
     }
   } catch (error) {
-    throw diskError(error);
+    throw diskError('the log', error);
   } finally {
     await log.close();
   }
@@ -98,7 +100,7 @@ async function openToRead(path: string): Promise<FileHandle | undefined> {
   try {
     return await open(path, FLAGS);
   } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw diskError(error);
+    if (MISSING.has(systemCode(error))) return undefined;
+    throw diskError('the log', error);
   }
 }

@@ -1,9 +1,9 @@
 import { readdir, rm } from 'node:fs/promises';
+import { diskError, systemCode } from '../errors.ts';
 import type { LogKey } from '../runs/run.ts';
 import type { LogWriter } from '../worker/ports.ts';
 import { isEndMark, lastMarkWhere, readMarks, type LogMark } from './line-index.ts';
 import { compareLogKeys, logPath, parseLogKey, runFolder } from './log-key.ts';
-import { isMissing } from './disk-error.ts';
 import { findLine, readBlocks, totalLines, withLog } from './log-reader.ts';
 import { createLogWriters } from './log-writers.ts';
 
@@ -18,7 +18,7 @@ export interface LineRange {
 /**
  * Logs as files that only grow, at `<folder>/<run>/<job>/<attempt>/<part>.log` (job `-` is the run's own log). Any
  * number of processes may read; a reader follows the length, and no writer ever waits for it. Every method throws
- * InputError `log-key` for a key that is no plain name, InfrastructureError `disk-full` or `log-disk` when the disk fails.
+ * InputError `log-key` for a key that is no plain name, InfrastructureError `disk-full` or `disk-error` when the disk fails.
  */
 export interface LogStore extends LogWriter {
   /** Undefined: there is no such log yet. */
@@ -88,8 +88,8 @@ export function createLogStore(folder: string): LogStore {
 
 async function listLogs(folder: string, run: string): Promise<LogKey[]> {
   const entries = await readdir(runFolder(folder, run), { recursive: true }).catch((error: unknown) => {
-    if (isMissing(error)) return [];
-    throw error;
+    if (systemCode(error) === 'ENOENT') return [];
+    throw diskError('the logs', error);
   });
   return entries
     .map((path) => /^([^/]+)[/]([^/]+)[/]([^/]+)[.]log$/.exec(path))

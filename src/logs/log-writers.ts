@@ -1,5 +1,4 @@
-import { ImpGemError } from '../errors.ts';
-import { diskError } from './disk-error.ts';
+import { ImpGemError, diskError } from '../errors.ts';
 import type { IndexState } from './line-index.ts';
 import { openLogFile, type LogFile } from './log-file.ts';
 
@@ -33,7 +32,7 @@ export function createLogWriters(): LogWriters {
     } catch (error) {
       // What failed half-way (a full disk) may have left more on the disk than we know: look again next time.
       if (!(error instanceof ImpGemError)) await shut(entry).finally(() => (entry.known = undefined));
-      throw diskError(error);
+      throw diskError('the log', error);
     } finally {
       entry.waiting--;
       if (opens) shutOldest();

@@ -2,7 +2,7 @@ import { appendFile, readdir, readFile, stat, truncate, writeFile } from 'node:f
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { diskError } from '../../src/logs/disk-error.ts';
+import { diskError } from '../../src/errors.ts';
 import { createLogStore, type LogStore } from '../../src/logs/log-store.ts';
 import type { LogKey } from '../../src/runs/run.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -98,9 +98,9 @@ describe('append', () => {
 
   it('says so when the disk fails, without a path', async () => {
     const store = openStore('/dev/full/logs');
-    await expect(store.append(KEY, 0, Buffer.from('x'))).rejects.toEqual(code('log-disk'));
+    await expect(store.append(KEY, 0, Buffer.from('x'))).rejects.toEqual(code('disk-error'));
     await expect(store.append(KEY, 0, Buffer.from('x'))).rejects.not.toThrow('/dev');
-    const full = diskError(Object.assign(new Error('ENOSPC: no space left, write /srv/x'), { code: 'ENOSPC' }));
+    const full = diskError('the log', Object.assign(new Error('ENOSPC: no space left, write /srv/x'), { code: 'ENOSPC' }));
     expect(full).toMatchObject({ code: 'disk-full', retryable: true });
     expect(full.message).not.toContain('/srv');
   });
