@@ -43,8 +43,6 @@ export interface Git {
   fetchCommit(source: CloneSource, repository: string, request: CommitRequest, signal?: AbortSignal): Promise<Commit>;
   /** A file at a commit that the mirror has; undefined when there is none. ImpGemError `git-output-too-large` past FILE_LIMIT. */
   readFile(repository: string, sha: string, path: string): Promise<Buffer | undefined>;
-  /** Several files in one git call; what does not exist (or is no file) is absent. Together at most FILE_LIMIT. */
-  readFiles(repository: string, sha: string, paths: string[]): Promise<Map<string, Buffer>>;
   /** Entries of a folder at a commit, in git's order; undefined when there is none. */
   listFolder(repository: string, sha: string, path: string): Promise<TreeEntry[] | undefined>;
   /** See changed-paths.ts. */
@@ -63,17 +61,22 @@ export function createGit(options: GitOptions): Git {
     return { gitDir, allowFile: options.allowFile, timeoutMs: options.fetchTimeoutMs, ...more };
   }
 
-  /** One git process for all of them, in order. */
-  async function read(repository: string, names: string[], maxBytes?: number): Promise<(GitObject | undefined)[]> {
+  async function read(repository: string, ...names: string[]): Promise<(GitObject | undefined)[]> {
     const args = ['cat-file', '--batch'];
     const input = `${names.join('\n')}\n`;
-    return parseBatch(await runGit({ ...call(repository), args, input, ...(maxBytes ? { maxBytes } : {}) }));
+    return parseBatch(await runGit({ ...call(repository), args, input, maxBytes: FILE_LIMIT }));
   }
 
   async function findCommit(repository: string, name: string): Promise<Commit | undefined> {
     if (!(await exists(join(mirrorPath(options.folder, repository), 'HEAD')))) return undefined;
-    const [object] = await read(repository, [`${name}^{commit}`]);
+    const [object] = await read(repository, `${name}^{commit}`);
     return object && parseCommit(object);
+  }
+
+  async function hasRefs(repository: string, refs: string[]): Promise<boolean> {
+    const mirror = mirrorPath(options.folder, repository);
+    const there = await Promise.all(refs.map((ref) => exists(join(mirror, mirrorRef(ref)))));
+    return there.every(Boolean);
   }
 
   async function fetchCommit(
@@ -83,16 +86,16 @@ export function createGit(options: GitOptions): Git {
     signal?: AbortSignal,
   ): Promise<Commit> {
     const { ref, sha, also = [] } = request;
-    for (const name of [ref, ...also])
-      if (!isRefName(name)) throw new InputError('ref-invalid', `${JSON.stringify(name)} is not a full reference`);
+    for (const name of [ref, ...also]) checkRef(name);
+    if (sha !== undefined) checkSha(sha);
     checkCloneUrl(source.url, options.allowFile);
-    if (sha !== undefined) {
-      const known = await findCommit(repository, checkedSha(sha));
-      if (known) return known;
-    }
+    const find = async () =>
+      sha !== undefined && (await hasRefs(repository, also)) ? findCommit(repository, sha) : undefined;
+    const known = await find();
+    if (known) return known;
     const remote = call(repository, { source, ...(signal ? { signal } : {}) });
     return withLock(`${remote.gitDir}.lock`, signal, async (waited) => {
-      const brought = waited && sha !== undefined ? await findCommit(repository, sha) : undefined;
+      const brought = waited ? await find() : undefined;
       if (brought) return brought;
       await ensureMirror(remote.gitDir, sha);
       await fetchRef(remote, ref, sha, also);
@@ -102,36 +105,20 @@ export function createGit(options: GitOptions): Git {
     });
   }
 
-  async function readFiles(repository: string, sha: string, paths: string[]): Promise<Map<string, Buffer>> {
-    const objects = await read(
-      repository,
-      paths.map((path) => `${checkedSha(sha)}:${checkedPath(path)}`),
-      FILE_LIMIT,
-    );
-    const files = new Map<string, Buffer>();
-    for (const [index, path] of paths.entries()) {
-      const object = objects[index];
-      if (object?.type === 'blob') files.set(path, object.bytes);
-    }
-    return files;
-  }
-
-  async function listFolder(repository: string, sha: string, path: string): Promise<TreeEntry[] | undefined> {
-    const [object] = await read(repository, [`${checkedSha(sha)}:${checkedPath(path)}`], FILE_LIMIT);
-    return object?.type === 'tree' ? parseTree(object) : undefined;
+  async function readPath(repository: string, sha: string, path: string): Promise<GitObject | undefined> {
+    checkSha(sha);
+    checkPath(path);
+    const [object] = await read(repository, `${sha}:${path}`);
+    return object;
   }
 
   async function createWorkspace(repository: string, workspace: WorkspaceOptions, signal?: AbortSignal) {
     const { source, ref, sha, clone, branch, tag } = workspace;
     if (clone.skip) return {};
-    checkedSha(sha);
+    checkSha(sha);
     checkCloneUrl(source.url, options.allowFile);
-    for (const name of [
-      branch === undefined ? '' : `refs/heads/${branch}`,
-      tag === undefined ? '' : `refs/tags/${tag}`,
-    ])
-      if (name && !isRefName(name))
-        throw new InputError('ref-invalid', `${JSON.stringify(name)} is not a full reference`);
+    if (branch !== undefined) checkRef(`refs/heads/${branch}`);
+    if (tag !== undefined) checkRef(`refs/tags/${tag}`);
     const local = call(repository, signal ? { signal } : {});
     const isKnown = await exists(join(local.gitDir, 'HEAD'));
     try {
@@ -157,11 +144,16 @@ export function createGit(options: GitOptions): Git {
 
   return {
     fetchCommit,
-    readFiles,
-    readFile: async (repository, sha, path) => (await readFiles(repository, sha, [path])).get(path),
-    listFolder,
+    readFile: async (repository, sha, path) => {
+      const object = await readPath(repository, sha, path);
+      return object?.type === 'blob' ? object.bytes : undefined;
+    },
+    listFolder: async (repository, sha, path) => {
+      const object = await readPath(repository, sha, path);
+      return object?.type === 'tree' ? parseTree(object) : undefined;
+    },
     changedPaths: (repository, change) => {
-      checkedSha(change.sha);
+      checkSha(change.sha);
       return changedPaths(call(repository), change);
     },
     createWorkspace,
@@ -180,13 +172,15 @@ function parseRefs(text: string): Map<string, string> {
   return refs;
 }
 
-function checkedSha(sha: string): string {
-  if (!isObjectId(sha)) throw new InputError('sha-invalid', `${JSON.stringify(sha)} is not a full commit id`);
-  return sha;
+function checkRef(ref: string): void {
+  if (!isRefName(ref)) throw new InputError('ref-invalid', `${JSON.stringify(ref)} is not a full reference`);
 }
 
-function checkedPath(path: string): string {
+function checkSha(sha: string): void {
+  if (!isObjectId(sha)) throw new InputError('sha-invalid', `${JSON.stringify(sha)} is not a full commit id`);
+}
+
+function checkPath(path: string): void {
   if (!SAFE_PATH.test(path))
     throw new InputError('path-invalid', `${JSON.stringify(path)} is not a path in the repository`);
-  return path;
 }
