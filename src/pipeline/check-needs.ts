@@ -6,6 +6,8 @@ import type { Report } from './pipeline.ts';
 import type { Needs } from './schema-parts.ts';
 import type { Path } from './yaml-source.ts';
 
+const MAX_SHOWN = 20;
+
 export type NeedsSource = Static<typeof Needs>;
 
 export function needsOf(needs: NeedsSource | undefined): { name: string; optional: boolean }[] {
@@ -41,5 +43,10 @@ export function checkNeeds(
   );
   const start = cycle?.[0] === undefined ? undefined : all.get(cycle[0]);
   if (cycle && start)
-    report(start.path, { code: 'need-cycle', message: `These ${what}s wait for each other: ${cycle.join(' -> ')}.` });
+    report(start.path, { code: 'need-cycle', message: `These ${what}s wait for each other: ${showCycle(cycle)}.` });
+}
+
+function showCycle(cycle: readonly string[]): string {
+  const shown = cycle.length <= MAX_SHOWN ? cycle : [...cycle.slice(0, MAX_SHOWN - 1), '…', ...cycle.slice(-1)];
+  return shown.join(' -> ');
 }

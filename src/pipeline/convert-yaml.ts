@@ -2,7 +2,7 @@
  * YAML nodes to plain JSON values, by hand: the size that aliases expand to is counted before anything walks it,
  * duplicates are found in linear time, and no key can reach a prototype.
  */
-import { isAlias, isMap, isScalar, isSeq, type Node, type Scalar, type YAMLMap, type YAMLSeq } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, type Node, type YAMLMap, type YAMLSeq } from 'yaml';
 import { isMergeKey, keyText, type Span, spanOf } from './yaml-source.ts';
 
 /** Values after aliases are expanded. A pipeline of 2,000 lines has about 5,000. */
@@ -24,7 +24,7 @@ interface Sized {
 }
 
 /** Ends the conversion: what follows would only be more of it. */
-const STOP = Symbol('stop');
+class Stop extends Error {}
 
 /** Gives undefined as value when the file is too large to go on. */
 export function convertYaml(contents: unknown, report: Report): Converted {
@@ -34,7 +34,7 @@ export function convertYaml(contents: unknown, report: Report): Converted {
 
   const fail = (span: Span, code: string, message: string): never => {
     report(span, code, message);
-    throw STOP;
+    throw new Stop();
   };
   const spend = (amount: number, node: unknown): void => {
     total += amount;
@@ -121,7 +121,7 @@ export function convertYaml(contents: unknown, report: Report): Converted {
   try {
     return { value: convert(contents).value, targets };
   } catch (error) {
-    if (error !== STOP) throw error;
+    if (!(error instanceof Stop)) throw error;
     return { value: undefined, targets };
   }
 }
@@ -144,8 +144,8 @@ function deepest(children: Sized[]): number {
  */
 function scalarValue(node: unknown): unknown {
   if (!isScalar(node)) return null;
-  const { value, source } = node as Scalar;
-  if (value === null || typeof value === 'string') return value;
-  if (source === undefined || String(value as number | boolean) === source) return value;
-  return source;
+  const { value, source } = node;
+  if (typeof value === 'number' || typeof value === 'boolean')
+    return String(value) === source ? value : (source ?? value);
+  return value;
 }

@@ -4,7 +4,7 @@ import type { MatrixCell, MatrixSource } from './schema.ts';
 /** Results of one matrix. */
 export const MAX_CELLS = 256;
 /** Combinations before `exclude`: refused by their number, without making them. */
-const MAX_COMBINATIONS = 4096;
+const MAX_COMBINATIONS = 1024;
 
 /** Names of the axes, in the order of the file. */
 export function axesOf(matrix: MatrixSource): [string, MatrixCell[string][]][] {
@@ -31,7 +31,7 @@ export function expandMatrix(matrix: MatrixSource | undefined): MatrixCell[] | {
   const axes = axesOf(matrix);
   const combinations = axes.reduce((product, [, values]) => product * values.length, axes.length > 0 ? 1 : 0);
   if (combinations > MAX_COMBINATIONS) return { tooMany: combinations };
-  const excluded = matrix.exclude ?? [];
+  const excluded = (matrix.exclude ?? []).map(Object.entries);
   let cells: MatrixCell[] = axes.length > 0 ? [{}] : [];
   for (const [name, values] of axes)
     cells = cells.flatMap((cell) => values.map((value) => ({ ...cell, [name]: value })));
@@ -40,7 +40,7 @@ export function expandMatrix(matrix: MatrixSource | undefined): MatrixCell[] | {
   const axisNames = new Set(axes.map(([name]) => name));
   const combined = cells.length;
   for (const extra of matrix.include ?? []) {
-    const own = Object.fromEntries(Object.entries(extra).filter(([name]) => axisNames.has(name)));
+    const own = Object.entries(extra).filter(([name]) => axisNames.has(name));
     const fitting = cells.slice(0, combined).filter((cell) => matches(cell, own));
     if (fitting.length > 0) for (const cell of fitting) Object.assign(cell, extra);
     else cells.push({ ...extra });
@@ -54,10 +54,8 @@ export function expandMatrix(matrix: MatrixSource | undefined): MatrixCell[] | {
   return unique.length > MAX_CELLS ? { tooMany: unique.length } : unique;
 }
 
-function matches(cell: MatrixCell, pattern: MatrixCell): boolean {
-  return Object.entries(pattern).every(
-    ([name, value]) => Object.hasOwn(cell, name) && String(cell[name]) === String(value),
-  );
+function matches(cell: MatrixCell, pattern: readonly [string, MatrixCell[string]][]): boolean {
+  return pattern.every(([name, value]) => Object.hasOwn(cell, name) && String(cell[name]) === String(value));
 }
 
 export interface CellName {

@@ -4,6 +4,7 @@
  */
 import type { ErrorObject } from 'ajv';
 import { nearest } from '../config/nearest.ts';
+import { MAX_DIAGNOSTICS } from './diagnostic.ts';
 import { foreignKeyHint } from './foreign-keys.ts';
 import type { Path } from './yaml-source.ts';
 
@@ -28,8 +29,6 @@ interface SchemaNode {
   maximum?: number;
 }
 
-const ENOUGH = 200;
-
 export function explainSchemaErrors(errors: readonly ErrorObject[], root: object, value: unknown): SchemaProblem[] {
   const definitions = (root as SchemaNode).definitions ?? {};
   const unions = new Map<string, Set<string>>();
@@ -49,7 +48,7 @@ export function explainSchemaErrors(errors: readonly ErrorObject[], root: object
     if (told.has(id)) continue;
     told.add(id);
     problems.push(problem);
-    if (problems.length >= ENOUGH) break;
+    if (problems.length >= MAX_DIAGNOSTICS) break;
   }
   return problems;
 }
@@ -104,6 +103,8 @@ function explain(error: ErrorObject, path: Path): SchemaProblem {
     case 'maxItems':
     case 'maxProperties':
       return { ...at, code: 'too-many', message: `${what} has more than ${String(params['limit'])} entries.` };
+    case 'maxLength':
+      return { ...at, code: 'too-long', message: `${what} is longer than ${String(params['limit'])} characters.` };
     case 'enum': {
       const near = nearest(String(error.data), (params['allowedValues'] as unknown[]).map(String));
       return {

@@ -6,7 +6,7 @@ import { docsOf } from './docs-link.ts';
 import { explainSchemaErrors } from './explain-schema-errors.ts';
 import type { DiagnosticDetail, Pipeline } from './pipeline.ts';
 import { readYaml } from './read-yaml.ts';
-import { PipelineSchema, type PipelineSource } from './schema.ts';
+import { PipelineSchema } from './schema.ts';
 import { makeDiagnostic, type YamlSource } from './yaml-source.ts';
 
 export interface ParseResult {
@@ -45,14 +45,22 @@ export function parseSources(sources: readonly [YamlSource, ...YamlSource[]]): P
   const pipeline: Pipeline = {
     name: nameOf(value, main.file),
     file: main.file,
-    source: value as PipelineSource,
+    source: value,
     diagnose,
   };
-  checkPipeline(pipeline.source, (path, detail) => {
-    if (found.length < MAX_DIAGNOSTICS) found.push(diagnose(path, detail));
-  });
+  try {
+    checkPipeline(pipeline.source, (path, detail) => {
+      found.push(diagnose(path, detail));
+      if (found.length >= MAX_DIAGNOSTICS) throw new Enough();
+    });
+  } catch (error) {
+    if (!(error instanceof Enough)) throw error;
+  }
   return hasErrors(found) ? { diagnostics: found } : { pipeline, diagnostics: found };
 }
+
+/** Ends the checks: a hostile file must not keep us busy with its mistakes. */
+class Enough extends Error {}
 
 /** Maps that are merged by key; everything else is taken whole. */
 const MERGED = new Set(['jobs', 'env', 'defaults']);

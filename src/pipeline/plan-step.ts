@@ -6,7 +6,7 @@ import { durationMs } from './duration-ms.ts';
 import { matchWhen, toList } from './match-when.ts';
 import { planEnv, planRetry, unique } from './plan-values.ts';
 import type { Cell, PlanContext } from './plan-pipeline.ts';
-import type { StepSource } from './schema.ts';
+import type { StepSource } from './schema-step.ts';
 import { toText } from './script-text.ts';
 import type { Path } from './yaml-source.ts';
 

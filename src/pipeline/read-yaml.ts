@@ -6,7 +6,7 @@ import { locateIn, makeDiagnostic, type Span, type YamlSource } from './yaml-sou
 /** Bytes of a file. */
 export const MAX_FILE_BYTES = 1024 * 1024;
 /** Lexical pieces (a key, a colon, a space, a value): a pipeline of 2,000 lines has about 20,000. */
-const MAX_TOKENS = 40_000;
+const MAX_TOKENS = 30_000;
 /** Open collections of the parser, before anything recursive sees them. */
 const MAX_NESTING = 200;
 
@@ -55,10 +55,13 @@ function compose(text: string, report: (span: Span, code: string, message: strin
       report({ start: parser.offset, end: parser.offset + lexeme.length }, code, message);
       return undefined;
     }
-    for (const token of parser.next(lexeme)) for (const document of composer.next(token)) documents.push(document);
+    for (const token of parser.next(lexeme)) documents.push(...composer.next(token));
+    if (documents.length > 1) break;
   }
-  for (const token of parser.end()) for (const document of composer.next(token)) documents.push(document);
-  for (const document of composer.end(true, text.length)) documents.push(document);
+  if (documents.length <= 1) {
+    for (const token of parser.end()) documents.push(...composer.next(token));
+    documents.push(...composer.end(true, text.length));
+  }
   const second = documents[1]?.range?.[0];
   if (second !== undefined)
     report(
@@ -90,6 +93,7 @@ function reportSyntax(
   report: (span: Span, code: string, message: string) => void,
 ): void {
   const [start, end] = error.pos;
-  const sentence = SENTENCES[error.code] ?? `This is not valid YAML: ${error.message.split('\n')[0] ?? ''}`;
+  const sentence =
+    SENTENCES[error.code] ?? `This is not valid YAML: ${error.message.split('\n')[0]?.slice(0, 100) ?? ''}`;
   report({ start: Math.min(start, text.length), end: Math.min(end, text.length) }, 'yaml-syntax', sentence);
 }

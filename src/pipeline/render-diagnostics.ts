@@ -13,7 +13,7 @@ export function firstLine(diagnostics: readonly Diagnostic[]): string {
   const [first] = sortDiagnostics(diagnostics);
   if (!first) return '';
   const text = showControls(`${first.file}:${first.line}: ${first.message}`);
-  const shown = [...text];
+  const shown = Array.from(text);
   return shown.length <= STATUS_LIMIT ? text : `${shown.slice(0, STATUS_LIMIT - 1).join('')}…`;
 }
 

@@ -179,25 +179,28 @@ export const Limits = Type.Object(
   },
 );
 
-export const Needs = oneOrMany(
-  Type.Union(
-    [
-      text('a name'),
-      Type.Object(
-        {
-          name: text('a name', { description: 'What is needed.', examples: ['build'] }),
-          optional: Type.Optional(
-            Type.Boolean({ description: 'true: waited for, but it may fail or be skipped.', examples: [true] }),
-          ),
-        },
-        { ...closed, title: 'an entry of `needs`' },
-      ),
-    ],
-    { $comment: 'a name or { name, optional }' },
-  ),
-  'a name, or a list of names and { name, optional }',
-  { description: 'What must end before.', examples: [['build', { name: 'lint', optional: true }]] },
+const Need = Type.Union(
+  [
+    text('a name'),
+    Type.Object(
+      {
+        name: text('a name', { description: 'What is needed.', examples: ['build'] }),
+        optional: Type.Optional(
+          Type.Boolean({ description: 'true: waited for, but it may fail or be skipped.', examples: [true] }),
+        ),
+      },
+      { ...closed, title: 'an entry of `needs`' },
+    ),
+  ],
+  { $comment: 'a name or { name, optional }' },
 );
+
+/** May be empty: a step that needs nothing starts at once. */
+export const Needs = Type.Union([Need, Type.Array(Need, { maxItems: 256 })], {
+  $comment: 'a name, or a list of names and { name, optional }',
+  description: 'What must end before.',
+  examples: [['build', { name: 'lint', optional: true }]],
+});
 
 export const Secrets = oneOrMany(
   text('the name of a secret', { pattern: NAME_PATTERN, maxLength: 100 }),

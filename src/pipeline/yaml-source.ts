@@ -62,7 +62,7 @@ export function isMergeKey(key: unknown): boolean {
 /** Text of a key as it was written; undefined for a list, a map or nothing. */
 export function keyText(key: unknown): string | undefined {
   if (!isScalar(key) || key.value === null) return undefined;
-  return typeof key.value === 'string' ? key.value : (key.source ?? String(key.value as number | boolean));
+  return typeof key.value === 'string' ? key.value : key.source;
 }
 
 /** Follows a path through aliases and merge keys. `targets` says what each alias stands for. */
