@@ -1,6 +1,6 @@
 import { evaluateConditionNow } from '../pipeline/expression.ts';
 import { messageOf } from '../errors.ts';
-import type { DecideIf } from './machine.ts';
+import type { DecideIf } from './readiness.ts';
 import { needsOf } from './needs-of.ts';
 
 /** A job's `if`, once all it needs has ended. */

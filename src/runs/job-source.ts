@@ -5,7 +5,7 @@ import type { Turns } from '../queue/turns.ts';
 import type { Assignment, JobResult, StateReporter } from '../worker/ports.ts';
 import type { Lease, Leases } from './leases.ts';
 import type { Lifecycle, StepNews } from './lifecycle.ts';
-import { jobOf, specOf } from './machine.ts';
+import { jobOf, specOf } from './lookups.ts';
 import { needsOf } from './needs-of.ts';
 import type { Plan } from './plan.ts';
 import type { RedisRunStore } from './redis-store.ts';

@@ -5,9 +5,11 @@
  */
 import type { Queues } from '../queue/queues.ts';
 import type { Turns } from '../queue/turns.ts';
+import { jobOf, specOf } from './lookups.ts';
 import * as machine from './machine.ts';
 import { newRecord } from './new-record.ts';
 import type { Plan } from './plan.ts';
+import type { DecideIf, Rules } from './readiness.ts';
 import type { RedisRunStore } from './redis-store.ts';
 import { type Job, type RunRecord, type State, type Step, isFinal } from './run.ts';
 import type { NewRun } from './store.ts';
@@ -16,7 +18,7 @@ export interface LifecycleDeps {
   store: RedisRunStore;
   queues: Queues;
   turns: Turns;
-  decideIf: machine.DecideIf;
+  decideIf: DecideIf;
   /** Where finished runs outlive Redis, and how many of them stay hot. A worker has none: it tells the servers. */
   archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number };
   statusContext(record: RunRecord, job: Job | undefined): string;
@@ -71,13 +73,13 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     if (plans.size > 200) for (const oldest of [...plans.keys()].slice(0, 100)) plans.delete(oldest);
     return plan;
   };
-  const rulesFor = async (id: string): Promise<machine.Rules> => ({ plan: await planOf(id), decideIf: deps.decideIf });
+  const rulesFor = async (id: string): Promise<Rules> => ({ plan: await planOf(id), decideIf: deps.decideIf });
 
   /** `previous` undefined: everything counts as changed. */
   const effects = async (plan: Plan, previous: RunRecord | undefined, next: RunRecord): Promise<void> => {
     const work: Promise<unknown>[] = [];
     for (const job of next.jobs) {
-      const before = previous && machine.jobOf(previous, job.id);
+      const before = previous && jobOf(previous, job.id);
       if (job.state === 'pending' && isNewlyReady(previous, next, job.id)) work.push(addTicket(next, job, plan));
       if (before?.state !== job.state || before.reason !== job.reason)
         work.push(queues.addStatus(deps.statusContext(next, job), { run: next.id, job: job.id }));
@@ -97,7 +99,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
     await queues.addTicket(
       { run: record.id, job: job.id, fence: control.fence, turn },
-      { labels: machine.specOf(plan, job.id)?.runsOn ?? [], delayMs },
+      { labels: specOf(plan, job.id)?.runsOn ?? [], delayMs },
     );
   };
 
@@ -108,13 +110,13 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     for (const job of record.jobs) {
       const control = record.control[job.id];
       if (job.state !== 'pending' || control?.readyAt === undefined) continue;
-      const labels = machine.specOf(plan, job.id)?.runsOn ?? [];
+      const labels = specOf(plan, job.id)?.runsOn ?? [];
       if (await queues.hasTicket({ run: record.id, job: job.id, fence: control.fence }, labels)) continue;
       await addTicket(record, job, plan);
       repairs++;
     }
     for (const job of await deps.dueStatuses(record)) {
-      await queues.addStatus(deps.statusContext(record, machine.jobOf(record, job)), { run: record.id, job });
+      await queues.addStatus(deps.statusContext(record, jobOf(record, job)), { run: record.id, job });
       repairs++;
     }
     if (isFinal(record.state)) {
@@ -134,7 +136,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   /** One move and its effects; the record as it is now, or undefined when the move was not allowed. */
   const move = async (
     id: string,
-    change: (record: RunRecord, rules: machine.Rules, at: string) => RunRecord,
+    change: (record: RunRecord, rules: Rules, at: string) => RunRecord,
   ): Promise<RunRecord | undefined> => {
     const rules = await rulesFor(id);
     const done = await store.update(id, (record) => change(record, rules, now()));
@@ -158,7 +160,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     claim: (run, job, fence, worker) => move(run, (record, _, at) => machine.claim(record, job, fence, worker, at)),
     beginAttempt: (run, job, fence) =>
       move(run, (record, rules) => {
-        const spec = machine.specOf(rules.plan, job);
+        const spec = specOf(rules.plan, job);
         return spec ? machine.beginAttempt(record, spec, fence) : record;
       }),
     async reportSteps(run, job, fence, news) {

@@ -3,7 +3,9 @@
  * move not allowed gives the same object back, so callers see "nothing happened" by identity, and the store writes only
  * what differs. Atomicity is the store's: every result is written by compare-and-set on `version`.
  */
-import type { JobSpec, Plan } from './plan.ts';
+import { inWords, jobOf, specOf } from './lookups.ts';
+import type { JobSpec } from './plan.ts';
+import { type Rules, judge } from './readiness.ts';
 import { type FinalState, type Job, type JobControl, type RunRecord, type State, type Step, isFinal } from './run.ts';
 
 /** How often a job may lose its worker before it ends `errored`. */
@@ -15,15 +17,6 @@ export interface JobOutcome {
   outputs: Record<string, string>;
   infrastructure: boolean;
   exitCode?: number;
-}
-
-/** Decides an `if` that reads the results of needs; gives an error sentence when it cannot be evaluated. */
-export type DecideIf = (spec: JobSpec, record: RunRecord) => boolean | { error: string };
-
-/** What `advance` needs to know beside the record. */
-export interface Rules {
-  plan: Plan;
-  decideIf: DecideIf;
 }
 
 export function initialJob(spec: JobSpec): { job: Job; control: JobControl } {
@@ -208,51 +201,6 @@ function ready(record: RunRecord, spec: JobSpec, job: Job, control: JobControl, 
   return withJob(record, { ...rest, waitingFor: `a worker${labels}` }, { ...control, readyAt: now });
 }
 
-type Verdict =
-  | { kind: 'ready' }
-  | { kind: 'wait'; for: string }
-  | { kind: 'skipped'; reason: string }
-  | { kind: 'errored'; reason: string };
-
-/** Whether a job whose turn has not come may run: a tiny rule over the states of what it needs. */
-function judge(record: RunRecord, spec: JobSpec, rules: Rules): Verdict {
-  if (spec.skip !== undefined) return { kind: 'skipped', reason: spec.skip };
-  const needs = spec.needs.flatMap((need) => {
-    const job = jobOf(record, need.job);
-    return job ? [{ ...need, state: job.state, name: job.name, passes: passes(job) }] : [];
-  });
-  const open = needs.filter((need) => !isFinal(need.state));
-  if (open.length > 0) return { kind: 'wait', for: `jobs ${open.map((need) => need.name).join(', ')}` };
-  if (spec.runsOnStatus === 'failure' && !anyFailed(record, spec, rules.plan))
-    return { kind: 'skipped', reason: 'runs only when something it needs fails' };
-  if (spec.runsOnStatus === 'success') {
-    const bad = needs.find((need) => !need.passes && !(need.optional && need.state === 'skipped'));
-    if (bad) return { kind: 'skipped', reason: `needs ${bad.name}, which ${inWords(bad.state)}` };
-  }
-  if (spec.if === undefined) return { kind: 'ready' };
-  const decided = rules.decideIf(spec, record);
-  if (typeof decided === 'object') return { kind: 'errored', reason: decided.error };
-  return decided ? { kind: 'ready' } : { kind: 'skipped', reason: `if: ${spec.if} is false` };
-}
-
-/** A failure anywhere behind the job counts: what lies between was skipped because of it. */
-function anyFailed(record: RunRecord, spec: JobSpec, plan: Plan, seen = new Set<string>()): boolean {
-  return spec.needs.some((need) => {
-    if (seen.has(need.job)) return false;
-    seen.add(need.job);
-    const job = jobOf(record, need.job);
-    const behind = specOf(plan, need.job);
-    if (job && job.state !== 'skipped') return !passes(job);
-    return behind !== undefined && anyFailed(record, behind, plan, seen);
-  });
-}
-
-function passes(job: Job): boolean {
-  return (
-    job.state === 'succeeded' || ((job.state === 'failed' || job.state === 'errored') && job.allowFailure === true)
-  );
-}
-
 function mayRetry(spec: JobSpec, control: JobControl, end: JobOutcome): boolean {
   if (control.retries >= spec.retry.count) return false;
   if (end.state === 'errored') return spec.retry.infrastructure && end.infrastructure;
@@ -291,16 +239,6 @@ function verdictOf(record: RunRecord): { state: FinalState; reason?: string } {
   return { state: 'succeeded' };
 }
 
-function inWords(state: State): string {
-  return state === 'errored'
-    ? 'ended with an error'
-    : state === 'skipped'
-      ? 'was skipped'
-      : state === 'cancelled'
-        ? 'was cancelled'
-        : state;
-}
-
 function freshSteps(spec: JobSpec): Step[] {
   return spec.steps.map((step) => ({ name: step.name, state: 'pending' }));
 }
@@ -313,14 +251,6 @@ export function holds(record: RunRecord, id: string, fence: number): boolean {
 function held(record: RunRecord, id: string, fence: number): Job | undefined {
   const job = jobOf(record, id);
   return job?.state === 'running' && record.control[id]?.fence === fence ? job : undefined;
-}
-
-export function jobOf(record: RunRecord, id: string): Job | undefined {
-  return record.jobs.find((job) => job.id === id);
-}
-
-export function specOf(plan: Plan, id: string): JobSpec | undefined {
-  return plan.jobs.find((spec) => spec.id === id);
 }
 
 function controlOf(record: RunRecord, id: string): JobControl {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { InputError } from '../errors.ts';
-import { initialJob, jobOf } from './machine.ts';
+import { jobOf } from './lookups.ts';
+import { initialJob } from './machine.ts';
 import type { Plan } from './plan.ts';
 import type { RunRecord } from './run.ts';
 import { makeRunId } from './run-id.ts';

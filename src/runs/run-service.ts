@@ -2,7 +2,7 @@
 import { InputError } from '../errors.ts';
 import type { Feed } from '../queue/feed.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import { specOf } from './machine.ts';
+import { specOf } from './lookups.ts';
 import type { RedisRunStore } from './redis-store.ts';
 import { rerunOf } from './rerun.ts';
 import type { Delivery, RunRecord } from './run.ts';

@@ -8,7 +8,7 @@ import type { CommitStatus, Forge } from '../forges/forge.ts';
 import type { Redis } from '../queue/connection.ts';
 import type { StatusPayload } from '../queue/queues.ts';
 import { type ForgeName, parseRepository } from '../runs/event.ts';
-import { jobOf } from '../runs/machine.ts';
+import { jobOf } from '../runs/lookups.ts';
 import type { Job, RunRecord } from '../runs/run.ts';
 import { describeStatus, nextRetryDelay, statusContext } from './status-poster.ts';
 
