@@ -1,6 +1,5 @@
 /** What both executors share: how a task's script is run, its environment, and how its files are read afterwards. */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImpGemError } from '../errors.ts';
 import { HANDOVER_LIMIT, STEP_PATHS, type Handover, type Task } from './executor.ts';
@@ -65,28 +64,36 @@ export function environmentOf(task: Pick<Task, 'env' | 'path'>): Record<string, 
  * not followed, a pipe does not block, only regular files count, and at most HANDOVER_LIMIT bytes of each are read (a
  * longer file is cut to exactly that).
  */
-export async function readHandover(folder: string): Promise<Handover> {
-  const [env, output, path, summary] = await Promise.all(HANDOVER_FILES.map((name) => readBounded(join(folder, name))));
+export function readHandover(folder: string): Handover {
+  const [env, output, path, summary] = HANDOVER_FILES.map((name) => readBounded(join(folder, name)));
   return { env: env ?? '', output: output ?? '', path: path ?? '', summary: summary ?? '' };
 }
 
-async function readBounded(path: string): Promise<string> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
-  const file = await open(path, flags).catch(() => undefined);
-  // Missing, a link, unreadable: the step wrote nothing that counts.
+/** Synchronous: nothing here can block, and most files are empty, so that waiting for a thread is what would cost. */
+function readBounded(path: string): string {
+  const file = openUnfollowed(path);
   if (file === undefined) return '';
   try {
-    const stat = await file.stat();
+    const stat = fstatSync(file);
     if (!stat.isFile()) return '';
     const buffer = Buffer.alloc(Math.min(stat.size, HANDOVER_LIMIT));
     let length = 0;
     while (length < buffer.length) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
-      if (bytesRead === 0) break;
-      length += bytesRead;
+      const bytes = readSync(file, buffer, length, buffer.length - length, length);
+      if (bytes === 0) break;
+      length += bytes;
     }
     return buffer.toString('utf8', 0, length);
   } finally {
-    await file.close();
+    closeSync(file);
+  }
+}
+
+/** Undefined for what is missing, a link, or unreadable: the step wrote nothing that counts. */
+function openUnfollowed(path: string): number | undefined {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY);
+  } catch {
+    return undefined;
   }
 }

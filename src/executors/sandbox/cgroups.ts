@@ -20,10 +20,10 @@ import type { Limits } from '../../runs/plan.ts';
 export type Controller = 'memory' | 'pids' | 'cpu';
 
 export interface StepGroup {
-  /** `cgroup.procs` files that a process writes `0` to, to be in the group. */
-  entries: string[];
-  /** The kernel killed something of the group for memory. */
-  outOfMemory: () => boolean;
+  /** Moves a process into the group; what it starts from then on is in it too. */
+  add: (pid: number) => void;
+  /** How many processes of the group the kernel has killed for memory so far. */
+  memoryKills: () => number;
   /** Kills what is in it and removes it. */
   remove: () => Promise<void>;
 }
@@ -71,8 +71,10 @@ export function findCgroups(): Cgroups | undefined {
         });
       }
       return {
-        entries: groups.map((group) => join(group.folder, 'cgroup.procs')),
-        outOfMemory: () => groups.some((group) => memoryKills(group.base, group.folder) > 0),
+        add: (pid) => {
+          for (const { folder } of groups) writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+        },
+        memoryKills: () => groups.reduce((sum, group) => sum + memoryKills(group.base, group.folder), 0),
         remove: () => remove(name),
       };
     },

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { ImpGemError } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
 import type { SandboxHost } from './host.ts';
+import { createLaunches } from './launches.ts';
 import { checkService, hostsOf, untilReady } from './services.ts';
-import { runStep, type StepTask } from './step.ts';
+import { createStepGroups } from './step-groups.ts';
+import { runStep, STEPS_FOLDER, type StepTask } from './step.ts';
 
 const TERMINATED = 143;
 
@@ -13,6 +15,8 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
   const disposed = new AbortController();
   const running = new Set<Promise<unknown>>();
   const cleaning = new Set<Promise<void>>();
+  const groups = host.cgroups && createStepGroups(host.cgroups, job.owner);
+  const launches = createLaunches(host, groups);
   const services: string[] = [];
   const noted = new Set<string>();
 
@@ -34,9 +38,9 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
 
   const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
     const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
-    const result = runStep(host, job, task, hosts, output, { ...options, kill: disposed.signal });
+    const result = runStep({ host, job, launches, hosts }, task, output, { ...options, kill: disposed.signal });
     track(running, result);
-    const { cleaned, ...exit } = await result;
+    const { cleaned, exit } = await result;
     track(cleaning, cleaned);
     return exit;
   };
@@ -64,7 +68,7 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
     }
     checkOpen();
     services.push(service.name);
-    await writeFile(join(job.folder, 'hosts'), hostsOf(await readFile(join(host.root.etc, 'hosts'), 'utf8'), services));
+    await writeFile(join(job.folder, 'hosts'), hostsOf(await readFile(join(host.etc, 'hosts'), 'utf8'), services));
     const stop = new AbortController();
     const base: Omit<StepTask, 'id' | 'script'> = {
       shell: 'bash',
@@ -99,15 +103,18 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
     disposed.abort();
     while (running.size > 0) await Promise.allSettled(running);
     await Promise.all(cleaning);
-    await Promise.all(['steps', 'hosts'].map((name) => rm(join(job.folder, name), { recursive: true, force: true })));
+    await launches.close();
+    await groups?.close();
+    await Promise.all(
+      [STEPS_FOLDER, 'hosts'].map((name) => rm(join(job.folder, name), { recursive: true, force: true })),
+    );
   };
 
   return {
     start,
     startService,
     dispose,
-    // A sandbox starts in milliseconds: nothing is gained by starting it ahead.
-    expect: () => undefined,
+    expect: launches.expect,
     push: () => Promise.resolve(),
     pull: () => Promise.resolve(),
     detach: () => Promise.resolve(),

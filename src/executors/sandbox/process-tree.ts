@@ -1,4 +1,5 @@
 /** The processes of a sandbox, seen from outside: its first process adopts every orphan, so the tree below it is complete. */
+import { readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -23,14 +24,20 @@ export async function descendantsOf(pid: number): Promise<number[]> {
 
 /** Resolves when the first process of a sandbox is dead, and with it (the kernel sees to that) all others. */
 export async function untilGone(pid: number): Promise<void> {
-  while (await isAlive(pid)) await delay(1);
+  while (isAlive(pid)) await delay(1);
 }
 
-async function isAlive(pid: number): Promise<boolean> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+/** Synchronous: the kernel answers from memory, and the answer is waited for between any two steps. */
+function isAlive(pid: number): boolean {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return false;
+  }
   // `pid (name) STATE ...`: a zombie has outlived its namespace, and waits only for a parent to ask for its code.
   const state = stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
-  return state !== '' && state !== 'Z' && state !== 'X';
+  return state !== 'Z' && state !== 'X';
 }
 
 /** Sends a signal; a process that is gone needs none. */

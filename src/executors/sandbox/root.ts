@@ -31,17 +31,17 @@ const MIB = 1024 * 1024;
 const TMP_BYTES = 2048 * MIB;
 const SHM_BYTES = 256 * MIB;
 
-const NAMESPACES = [
+/** Said on the command line, before all else: it holds nothing secret. */
+export const NAMESPACES = [
   ...['--unshare-user', '--disable-userns', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
   ...['--hostname', 'sandbox', '--new-session', '--die-with-parent', '--cap-drop', 'ALL'],
 ];
 
 export interface HostRoot {
-  etc: string;
-  /** Host paths to show read-only at the same place. */
-  mounts: string[];
-  /** Host folders that stay hidden although they are below something that is shown. */
-  hidden: string[];
+  /** Arguments that are the same for every step. */
+  fixed: string[];
+  /** Real paths of all that is shown of the host. */
+  shown: string[];
 }
 
 export interface StepRoot {
@@ -71,24 +71,39 @@ export function checkMounts(mounts: string[]): string[] {
   });
 }
 
+/**
+ * What all steps see of the host. `etc`: the copy of /etc; `mounts`: checked; `hidden`: folders that stay hidden although
+ * they are below something that is shown.
+ */
+export function composeHost(etc: string, mounts: string[], hidden: string[]): HostRoot {
+  const outside = mounts.filter((mount) => !mount.startsWith('/etc/'));
+  const tools = TOOLS.filter((path) => existsSync(path));
+  const shown = [...new Set([...tools, ...outside].map((path) => realpathSync(path)))];
+  return {
+    shown,
+    fixed: [
+      ...tools.flatMap(showTool),
+      ...['--ro-bind', etc, '/etc', '--proc', '/proc', ...coverProc(), '--dev', '/dev'],
+      ...['--perms', '1777', '--size', String(SHM_BYTES), '--tmpfs', '/dev/shm', '--remount-ro', '/dev'],
+      ...['--dir', '/run', '--dir', '/var', '--symlink', '../run', '/var/run', '--symlink', '../tmp', '/var/tmp'],
+      ...outside.flatMap((mount) => ['--ro-bind', mount, mount]),
+      ...hideFolders(hidden, shown),
+      ...['--dir', '/impgem'],
+    ],
+  };
+}
+
 /** Arguments of bubblewrap for one step. */
 export function composeRoot(host: HostRoot, step: StepRoot): string[] {
-  const mounts = host.mounts.filter((mount) => !mount.startsWith('/etc/'));
   const tmp = Math.min(TMP_BYTES, Math.ceil((step.limits.memory ?? Infinity) / 2));
   return [
-    ...NAMESPACES,
+    ...host.fixed,
     ...(step.network === 'none' ? ['--unshare-net'] : []),
-    ...TOOLS.flatMap(showTool),
-    ...['--ro-bind', host.etc, '/etc'],
     ...(step.hosts === undefined ? [] : ['--ro-bind', step.hosts, '/etc/hosts']),
     ...showResolver(),
-    ...['--proc', '/proc', ...coverProc(), '--dev', '/dev'],
-    ...['--perms', '1777', '--size', String(Math.min(SHM_BYTES, tmp)), '--tmpfs', '/dev/shm', '--remount-ro', '/dev'],
     ...['--perms', '1777', '--size', String(tmp), '--tmpfs', '/tmp'],
-    ...['--dir', '/run', '--dir', '/var', '--symlink', '../run', '/var/run', '--symlink', '../tmp', '/var/tmp'],
-    ...mounts.flatMap((mount) => ['--ro-bind', mount, mount]),
-    ...hideFolders([...host.hidden, dirname(dirname(step.workspace))], [...TOOLS, ...mounts]),
-    ...['--dir', '/impgem', '--bind', step.workspace, STEP_PATHS.workspace, '--bind', step.home, STEP_PATHS.home],
+    ...hideFolders([dirname(dirname(step.workspace))], host.shown),
+    ...['--bind', step.workspace, STEP_PATHS.workspace, '--bind', step.home, STEP_PATHS.home],
     ...['--bind', step.step, STEP_PATHS.step],
     ...(step.objects === undefined ? [] : ['--ro-bind', step.objects, STEP_PATHS.objects]),
     ...['--chdir', STEP_PATHS.workspace],
@@ -96,7 +111,6 @@ export function composeRoot(host: HostRoot, step: StepRoot): string[] {
 }
 
 function showTool(path: string): string[] {
-  if (!existsSync(path)) return [];
   return lstatSync(path).isSymbolicLink() ? ['--symlink', readlinkSync(path), path] : ['--ro-bind', path, path];
 }
 
@@ -116,10 +130,7 @@ function showResolver(): string[] {
 }
 
 function hideFolders(folders: string[], shown: string[]): string[] {
-  const real = shown.filter((path) => existsSync(path)).map((path) => realpathSync(path));
-  const inside = folders
-    .filter((folder) => existsSync(folder))
-    .map((folder) => realpathSync(folder))
-    .filter((folder) => real.some((path) => folder.startsWith(path + sep)));
-  return [...new Set(inside)].flatMap((folder) => ['--perms', '0555', '--tmpfs', folder]);
+  const real = folders.filter((folder) => existsSync(folder)).map((folder) => realpathSync(folder));
+  const inside = real.filter((folder) => shown.some((path) => folder.startsWith(path + sep)));
+  return inside.flatMap((folder) => ['--perms', '0555', '--tmpfs', folder]);
 }

@@ -1,18 +1,17 @@
 /** Runs one script in a sandbox of its own with its limits, and reads what it left. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdirSync, mkdtempSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InfrastructureError } from '../../errors.ts';
-import type { Limits } from '../../runs/plan.ts';
 import type { Exit, JobContext, Output, Task } from '../executor.ts';
-import { environmentOf, HANDOVER_FILES, readHandover, taskCommand } from '../shell.ts';
-import type { StepGroup } from './cgroups.ts';
-import { groupName } from './group-name.ts';
+import { environmentOf, HANDOVER_FILES, readHandover } from '../shell.ts';
 import type { SandboxHost } from './host.ts';
+import type { Launches } from './launches.ts';
 import { composeRoot } from './root.ts';
-import { runSandbox, SCRIPT_PATH, type RunOptions } from './run.ts';
+import { runSandbox, type RunOptions } from './run.ts';
 
-/** Joins the control groups given before `--`, then becomes the command. */
-const JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1" || exit 126; shift; done; shift; exec "$@"';
+/** In the folder of the job. */
+export const STEPS_FOLDER = 'steps';
 /** Beginning of the output that is kept to explain a sandbox that did not start. */
 const EXCERPT = 500;
 
@@ -21,26 +20,33 @@ export type StepTask = Pick<
   'id' | 'script' | 'shell' | 'env' | 'path' | 'workingDirectory' | 'network' | 'limits'
 >;
 
-export interface StepResult extends Exit {
+export interface StepPlace {
+  host: SandboxHost;
+  job: JobContext;
+  launches: Launches;
+  /** Own hosts file, once the job has services. */
+  hosts: string | undefined;
+}
+
+export interface StepResult {
+  exit: Exit;
   /** Settles when what the step needed is removed. */
   cleaned: Promise<void>;
 }
 
 export async function runStep(
-  host: SandboxHost,
-  job: JobContext,
+  place: StepPlace,
   task: StepTask,
-  hosts: string | undefined,
   output: Output,
   options: RunOptions,
 ): Promise<StepResult> {
+  const { host, job } = place;
   const env = environmentOf(task);
-  const command = taskCommand(task, SCRIPT_PATH);
-  const limits = { ...host.limits, ...task.limits };
-  const step = await makeStepFolder(join(job.folder, 'steps'), task.id);
-  const group = host.cgroups?.create(groupName(job.owner, task.id), limits);
-  const clean = async (): Promise<void> => {
-    await Promise.all([group?.remove(), rm(step, { recursive: true, force: true })]);
+  const step = makeStepFolder(job.folder, task.id);
+  const launched = await place.launches.take(task);
+  const { group } = launched;
+  const clean = async (reuse: boolean): Promise<void> => {
+    await Promise.all([group?.release(reuse), removeStepFolder(step)]);
   };
   try {
     const root = composeRoot(host.root, {
@@ -48,46 +54,39 @@ export async function runStep(
       home: join(job.folder, 'home'),
       step,
       ...(job.objects === undefined ? {} : { objects: job.objects }),
-      ...(hosts === undefined ? {} : { hosts }),
+      ...(place.hosts === undefined ? {} : { hosts: place.hosts }),
       network: task.network,
-      limits,
+      limits: { ...host.limits, ...task.limits },
     });
     const excerpt = keepBeginning(output);
-    const launcher = group === undefined ? limitProcess(host, limits) : joinGroup(group);
-    const spec = { bwrap: host.bwrap, root, env, script: task.script, command, launcher };
-    const ended = await runSandbox(spec, await host.pipes.take(), excerpt, options);
+    const ended = await runSandbox(launched, { root, env, script: task.script }, excerpt, options);
     const outOfMemory = ended.code !== 0 && (group?.outOfMemory() ?? false);
     if (!ended.ran && !ended.cancelled && !outOfMemory) throw notStarted(excerpt.text());
-    const handover = await readHandover(step);
     const reason = ended.cancelled ? 'cancelled' : outOfMemory ? 'out of memory' : undefined;
-    return { code: ended.code, ...(reason === undefined ? {} : { reason }), handover, cleaned: clean() };
+    const exit: Exit = { code: ended.code, ...(reason === undefined ? {} : { reason }), handover: readHandover(step) };
+    return { exit, cleaned: clean(reason === undefined) };
   } catch (error) {
-    await clean();
+    await clean(false);
     throw error;
   }
 }
 
-async function makeStepFolder(parent: string, id: string): Promise<string> {
-  await mkdir(parent, { recursive: true });
-  const folder = await mkdtemp(join(parent, `${id}-`));
-  await Promise.all(HANDOVER_FILES.map((name) => writeFile(join(folder, name), '')));
+function makeStepFolder(job: string, id: string): string {
+  const parent = join(job, STEPS_FOLDER);
+  mkdirSync(parent, { recursive: true });
+  const folder = mkdtempSync(join(parent, `${id}-`));
+  for (const name of HANDOVER_FILES) writeFileSync(join(folder, name), '');
   return folder;
 }
 
-function joinGroup(group: StepGroup): string[] {
-  return group.entries.length === 0 ? [] : ['/bin/sh', '-c', JOIN, 'sh', ...group.entries, '--'];
-}
-
-/**
- * Where we may not make control groups, each process has limits of its own. Data, not address space: runtimes reserve far
- * more addresses than they use. The number of processes counts in the sandbox's own user namespace. CPU has no such limit.
- */
-function limitProcess(host: SandboxHost, limits: Limits): string[] {
-  const options = [
-    ...(limits.memory === undefined ? [] : [`--data=${limits.memory}`]),
-    ...(limits.pids === undefined ? [] : [`--nproc=${limits.pids}`]),
-  ];
-  return host.prlimit === undefined || options.length === 0 ? [] : [host.prlimit, ...options, '--'];
+/** Most steps leave just the files they were given. */
+async function removeStepFolder(folder: string): Promise<void> {
+  try {
+    for (const name of HANDOVER_FILES) unlinkSync(join(folder, name));
+    rmdirSync(folder);
+  } catch {
+    await rm(folder, { recursive: true, force: true });
+  }
 }
 
 function keepBeginning(output: Output): Output & { text: () => string } {
