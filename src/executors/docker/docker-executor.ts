@@ -1,15 +1,17 @@
 import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
+import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
 import { createEngineEvents } from './engine-events.ts';
 import { createJobSandbox } from './job-sandbox.ts';
-import { holderName, LABEL, ownerLabels } from './labels.ts';
-import { createLimiter } from './limiter.ts';
+import { LABEL } from './labels.ts';
 import type { DockerOptions } from './options.ts';
 import type { ExecutorParts } from './parts.ts';
+import { reapSlots } from './reap.ts';
 import { createRemoval } from './removal.ts';
 import { createSlot } from './slot.ts';
-
-const STARTS_AT_ONCE = 3;
+import { createStartQueue } from './start-queue.ts';
+import { createWaitingSteps } from './waiting-steps.ts';
+import { createWarmSlots, type WarmSlot } from './warm-slots.ts';
 
 /**
  * Runs each task in a fresh container of a Docker engine. Throws InfrastructureError when the engine does not answer.
@@ -19,33 +21,48 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const { docker } = engine;
   await engineCall('use the Docker engine', () => docker.ping());
   const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`);
-  const removal = createRemoval(
-    docker,
-    () => Promise.resolve(),
-    () => undefined,
-  );
-  const parts: ExecutorParts = { docker, options, events, removal, limitStarts: createLimiter(STARTS_AT_ONCE) };
+  const starts = createStartQueue();
+  const report = options.onProblem ?? (() => undefined);
+  const removal = createRemoval(docker, () => starts.quiet(), report);
+  const parts: ExecutorParts = { docker, options, events, removal, starts };
+  const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
+  /** Slots of jobs that live in this process. */
+  const open = new Set<string>();
+
+  async function newSlot(job: JobContext): Promise<WarmSlot> {
+    const { folder, image, objects, owner } = job;
+    const slot = await createSlot(parts, { folder, image, owner, ...(objects === undefined ? {} : { objects }) });
+    return { slot, waiting: createWaitingSteps(parts, slot, image) };
+  }
+
+  function openJob(job: JobContext, place: WarmSlot): AdoptedJob {
+    const { id } = place.slot;
+    open.add(id);
+    return createJobSandbox(parts, job, place, () => open.delete(id));
+  }
 
   return {
     name: 'docker',
     adopts: true,
-    async prepare(job: JobContext) {
-      const slot = await createSlot(parts, {
-        folder: job.folder,
-        image: job.image,
-        ...(job.objects === undefined ? {} : { objects: job.objects }),
-        labels: ownerLabels(job.owner),
-        holderName: holderName(job.owner),
-      });
-      return createJobSandbox(parts, job, slot);
+    async prepare(job) {
+      // Before anything is awaited: a warm slot brings the job's folders with it.
+      const claimed = warm.claim(job);
+      warm.use(job.image);
+      return openJob(job, claimed ?? (await newSlot(job))).sandbox;
     },
-    adopt: (): Promise<AdoptedJob | undefined> => Promise.resolve(undefined),
-    reap: () => Promise.resolve(0),
+    async adopt(job) {
+      const slot = await adoptSlot(parts, job);
+      if (!slot) return undefined;
+      const waiting = createWaitingSteps(parts, slot, job.image);
+      return openJob(job, { slot, waiting });
+    },
+    reap: (isLive) => reapSlots(parts, isLive, new Set([...open, ...warm.ids()])),
     async describe() {
       const { Version, ApiVersion } = await engineCall('ask the engine for its version', () => docker.version());
       return `Docker engine ${Version} (API ${ApiVersion})`;
     },
     async close() {
+      await warm.close();
       await removal.idle();
       events.close();
       engine.close();

@@ -9,9 +9,17 @@ export interface ContainerEnd {
   code?: number;
 }
 
+export interface WatchedEnd {
+  /** Aborted when the container has ended; its reason is a ContainerEnd. */
+  signal: AbortSignal;
+  forget: () => void;
+}
+
 export interface EngineEvents {
-  /** Aborted when the container has ended; its reason is a ContainerEnd. Asks for nothing until then. */
-  whenEnded(containerId: string): { signal: AbortSignal; forget: () => void };
+  /** To be called before the container starts, or followed by `look`: what has ended already says so no more. */
+  watch(containerId: string): WatchedEnd;
+  /** Asks the engine whether a container that is watched has ended meanwhile. */
+  look(containerId: string): Promise<void>;
   close(): void;
 }
 
@@ -31,7 +39,7 @@ export function createEngineEvents(docker: Docker, label: string): EngineEvents 
         });
         if (isClosed()) hangUp(open);
         // What ended while nobody listened.
-        await Promise.all([...waiting.keys()].map(check));
+        await Promise.all([...waiting.keys()].map(look));
         await eachLine(open, onEvent);
       } catch {
         // The engine is away; whoever calls it hears of it. Here only the end of containers is missed, until it is back.
@@ -51,7 +59,7 @@ export function createEngineEvents(docker: Docker, label: string): EngineEvents 
     settle(event.Actor?.ID ?? '', code === undefined ? {} : { code: Number(code) });
   }
 
-  async function check(id: string): Promise<void> {
+  async function look(id: string): Promise<void> {
     try {
       const { State } = await docker.getContainer(id).inspect();
       if (!State.Running && State.Status !== 'created') settle(id, { code: State.ExitCode });
@@ -66,11 +74,12 @@ export function createEngineEvents(docker: Docker, label: string): EngineEvents 
   }
 
   return {
-    whenEnded(id) {
+    watch(id) {
       const controller = waiting.get(id) ?? new AbortController();
       waiting.set(id, controller);
       return { signal: controller.signal, forget: () => waiting.delete(id) };
     },
+    look,
     close() {
       closed = true;
       if (open) hangUp(open);

@@ -1,11 +1,13 @@
 import { ImpGemError } from '../../errors.ts';
-import type { Exit, JobContext, JobSandbox, Output, StartOptions, Task } from '../executor.ts';
+import type { AdoptedJob, Exit, JobContext, JobSandbox, Output, StartOptions, Task } from '../executor.ts';
 import type { ExecutorParts } from './parts.ts';
-import { followStep, stopContainer } from './run-step.ts';
+import { linkObjects } from './link-objects.ts';
+import { followStep, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
-import { recordStarted } from './started-tasks.ts';
+import { readStarted, recordSlot, recordStarted } from './slot-record.ts';
 import { handOver, stepFolder } from './step-container.ts';
-import { createWaitingSteps } from './waiting-steps.ts';
+import { openLog } from './step-folder.ts';
+import type { WarmSlot } from './warm-slots.ts';
 
 const CANCELLED: Exit = {
   code: 143,
@@ -13,25 +15,52 @@ const CANCELLED: Exit = {
   handover: { env: '', output: '', path: '', summary: '' },
 };
 
-/** The JobSandbox over a slot that belongs to the job. */
-export function createJobSandbox(parts: ExecutorParts, job: JobContext, slot: Slot): JobSandbox {
-  const waiting = createWaitingSteps(parts, slot, job.image);
+/** The JobSandbox over a slot that belongs to the job, and the containers that wait in it. `onClosed`: it was let go. */
+export function createJobSandbox(
+  parts: ExecutorParts,
+  job: JobContext,
+  { slot, waiting }: WarmSlot,
+  onClosed: () => void,
+): AdoptedJob {
   const running = new Set<string>();
   let state: 'open' | 'detached' | 'disposed' = 'open';
   let disposal: Promise<void> | undefined;
+  let objects: Promise<void> | undefined;
+  recordSlot(slot, job.owner);
 
   async function start(task: Task, output: Output, options: StartOptions): Promise<Exit> {
-    if (state !== 'open') throw new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps');
+    checkOpen();
     if (options.signal.aborted) return CANCELLED;
-    const taken = waiting.take(task);
+    const [step] = await Promise.all([waiting.take(task), workspaceReady()]);
+    checkOpen();
+    const { containerId, number, nonce } = step;
+    recordStarted(job.folder, { task: task.id, containerId, number, nonce });
+    handOver(step, task);
+    return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
+  }
+
+  async function workspaceReady(): Promise<void> {
     await job.ready;
-    const step = await taken;
-    const { containerId, number, nonce, log } = step;
+    objects ??= showObjects(job, slot);
+    await objects;
+  }
+
+  async function resume(taskId: string, output: Output, options: StartOptions): Promise<Exit> {
+    checkOpen();
+    const started = readStarted(job.folder).findLast((candidate) => candidate.task === taskId);
+    if (!started) throw new ImpGemError('task-unknown', `No task ${taskId} of this job was started`);
+    const folder = stepFolder(slot, started.number);
+    const log = await openLog(folder);
+    const end = parts.events.watch(started.containerId);
+    void parts.events.look(started.containerId);
+    return follow({ ...started, folder, log, end }, output, options);
+  }
+
+  async function follow(step: RunningStep, output: Output, options: StartOptions): Promise<Exit> {
+    const { containerId } = step;
     running.add(containerId);
     try {
-      recordStarted(job.folder, { task: task.id, containerId, number, nonce });
-      handOver(step, task);
-      return await followStep(parts, { containerId, nonce, log, folder: stepFolder(slot, number) }, output, options);
+      return await followStep(parts, step, output, options);
     } finally {
       running.delete(containerId);
       if (isOpen()) {
@@ -39,6 +68,10 @@ export function createJobSandbox(parts: ExecutorParts, job: JobContext, slot: Sl
         void parts.removal.container(containerId);
       }
     }
+  }
+
+  function checkOpen(): void {
+    if (!isOpen()) throw new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps');
   }
 
   // A function, because the compiler believes that nothing changes while a step runs.
@@ -52,9 +85,10 @@ export function createJobSandbox(parts: ExecutorParts, job: JobContext, slot: Sl
     // What runs must not write to a folder that the caller removes next.
     await Promise.all([...running].map((id) => stopContainer(parts, id)));
     void removeSlot(parts, slot);
+    onClosed();
   }
 
-  return {
+  const sandbox: JobSandbox = {
     start,
     expect: (tasks) => waiting.expect(tasks),
     startService: () => Promise.reject(new ImpGemError('service-failed', 'Services are not supported yet')),
@@ -64,6 +98,13 @@ export function createJobSandbox(parts: ExecutorParts, job: JobContext, slot: Sl
     async detach() {
       state = 'detached';
       await waiting.drop();
+      onClosed();
     },
   };
+  return { sandbox, started: readStarted(job.folder).map(({ task }) => task), resume };
+}
+
+/** A warm container has a folder of its own mounted in the place of the mirror's objects; here they come into it. */
+async function showObjects(job: JobContext, slot: Slot): Promise<void> {
+  if (job.objects !== undefined && job.objects !== slot.objects) await linkObjects(job.objects, slot.objects);
 }

@@ -23,7 +23,13 @@ export function holderName(owner: JobOwner): string {
   return `impgem-job.${owner.run}.${owner.job}.${owner.attempt}`;
 }
 
-export function ownerOfHolder(name: string): JobOwner | undefined {
-  const match = /^\/?impgem-job\.([^.]+)\.([^.]+)\.(\d+)$/.exec(name);
-  return match ? { run: match[1] ?? '', job: match[2] ?? '', attempt: Number(match[3]) } : undefined;
+/** The job that a container was made for, or claimed by. */
+export function ownerOf(labels: Record<string, string>, names: string[]): JobOwner | undefined {
+  const { [LABEL.run]: run, [LABEL.job]: job, [LABEL.attempt]: attempt } = labels;
+  if (run !== undefined && job !== undefined) return { run, job, attempt: Number(attempt) };
+  for (const name of names) {
+    const match = /^\/impgem-job\.([^.]+)\.([^.]+)\.(\d+)$/.exec(name);
+    if (match) return { run: match[1] ?? '', job: match[2] ?? '', attempt: Number(match[3]) };
+  }
+  return undefined;
 }

@@ -26,8 +26,10 @@ export interface DockerOptions extends EngineAddress {
   folder: string;
   /** Bytes of output after which a step is killed. */
   logLimit: number;
-  /** Sets of containers kept ready between jobs. 0: none. */
+  /** Sets of containers kept ready between jobs; default 1. 0: none. */
   warmSlots?: number;
+  /** Hears of what went wrong in the background: a removal, warming up. */
+  onProblem?: (error: unknown) => void;
   /** Networks (CIDR) that no step may reach, besides the engine's own addresses and link-local ones. */
   blockedNetworks?: string[];
 }

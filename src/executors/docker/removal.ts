@@ -1,4 +1,4 @@
-/** Removes containers and networks in the background: one after the other, in order, never in the way of a start. */
+/** Removes containers and networks in the background: in order, one at a time, and not while others are being started. */
 import type Docker from 'dockerode';
 import { engineError, isGone, statusOf } from './engine.ts';
 
@@ -10,23 +10,29 @@ export interface Removal {
   idle(): Promise<void>;
 }
 
-/** `beforeEach` is waited for before each removal (it gives way to starts); `onError` hears what could not be removed. */
-export function createRemoval(
-  docker: Docker,
-  beforeEach: () => Promise<void>,
-  onError: (error: Error) => void,
-): Removal {
-  let chain: Promise<void> = Promise.resolve();
+/** So many may wait; then removals go on beside starts. */
+const PATIENCE = 24;
 
-  function add(what: string, remove: () => Promise<unknown>): Promise<void> {
-    chain = chain.then(beforeEach).then(async () => {
-      try {
-        await remove();
-      } catch (error) {
-        // 409: being removed by somebody else already.
-        if (!isGone(error) && statusOf(error) !== 409) onError(engineError(error, `remove the ${what}`));
-      }
-    });
+/** `quiet`: settles when nothing more urgent is going on. `onError` hears of what could not be removed. */
+export function createRemoval(docker: Docker, quiet: () => Promise<void>, onError: (error: Error) => void): Removal {
+  let chain: Promise<void> = Promise.resolve();
+  let waiting = 0;
+
+  async function remove(what: string, call: () => Promise<unknown>): Promise<void> {
+    if (waiting <= PATIENCE) await quiet();
+    try {
+      await call();
+    } catch (error) {
+      // 409: being removed by somebody else already.
+      if (!isGone(error) && statusOf(error) !== 409) onError(engineError(error, `remove the ${what}`));
+    } finally {
+      waiting--;
+    }
+  }
+
+  function add(what: string, call: () => Promise<unknown>): Promise<void> {
+    waiting++;
+    chain = chain.then(() => remove(what, call));
     return chain;
   }
 

@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { InfrastructureError } from '../../errors.ts';
 import type { Exit, Output, StartOptions } from '../executor.ts';
 import { readHandover } from '../shell.ts';
-import type { ContainerEnd } from './engine-events.ts';
+import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { createEndRecordSplitter, type StepEnd } from './end-record.ts';
 import { TERMINATE_ALL } from './entry.ts';
 import { engineError, isGone } from './engine.ts';
@@ -20,6 +20,7 @@ export interface RunningStep {
   log: FileHandle;
   /** Its step folder on the host. */
   folder: string;
+  end: WatchedEnd;
 }
 
 /** Settles when the step has ended and all its output has been taken. */
@@ -29,7 +30,7 @@ export async function followStep(
   output: Output,
   { signal, graceMs = GRACE_MS }: StartOptions,
 ): Promise<Exit> {
-  const end = parts.events.whenEnded(step.containerId);
+  const { end } = step;
   const over = new AbortController();
   const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
   if (signal.aborted) onCancel();
@@ -38,10 +39,10 @@ export async function followStep(
     const recorded = await takeOutput(parts, step, output, end.signal);
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
     // What may still write to the workspace, or was killed for memory, is looked at closer; a plain success is not.
-    const ended =
-      code === 0 && recorded?.leftovers === false ? undefined : await stopContainer(parts, step.containerId);
-    const reason = signal.aborted ? 'cancelled' : code !== 0 && ended?.outOfMemory ? 'out of memory' : undefined;
-    const handover = await readHandover(handoverFolder(step.folder));
+    const suspicious = code !== 0 || recorded?.leftovers !== false;
+    const outOfMemory = suspicious && (await stopContainer(parts, step.containerId)).outOfMemory;
+    const reason = signal.aborted ? 'cancelled' : outOfMemory && code !== 0 ? 'out of memory' : undefined;
+    const handover = readHandover(handoverFolder(step.folder));
     return { code, handover, ...(reason === undefined ? {} : { reason }) };
   } catch (error) {
     await kill(parts, step.containerId);

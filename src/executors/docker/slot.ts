@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { containerOptions } from './container-spec.ts';
-import { engineCall } from './engine.ts';
-import { LABEL } from './labels.ts';
+import type { JobOwner } from '../executor.ts';
+import { engineCall, statusOf } from './engine.ts';
+import { holderName, LABEL, ownerLabels } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 
 export interface Slot {
@@ -26,23 +27,29 @@ export interface Slot {
 const HOLD = ['/bin/sh', '-c', 'exec sleep 2147483647'];
 const HOLDER_LIMITS = { memory: 64 * 1024 * 1024, pids: 16 };
 
-export async function createSlot(
-  parts: ExecutorParts,
-  wanted: { folder: string; image: string; objects?: string; labels: Record<string, string>; holderName?: string },
-): Promise<Slot> {
+export interface SlotWish {
+  /** The job's; absent: a new one under the folder of warm slots. */
+  folder?: string;
+  image: string;
+  objects?: string;
+  owner?: JobOwner;
+}
+
+export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promise<Slot> {
   const { docker, options } = parts;
   const id = randomBytes(6).toString('hex');
   const labels = {
     [LABEL.instance]: options.instance,
     [LABEL.worker]: options.workerName,
     [LABEL.slot]: id,
-    ...wanted.labels,
+    ...(wanted.owner === undefined ? {} : ownerLabels(wanted.owner)),
   };
-  const objects = wanted.objects ?? join(wanted.folder, 'docker', 'objects');
-  await Promise.all([makeFolders(wanted.folder), mkdir(objects, { recursive: true })]);
+  const folder = wanted.folder ?? join(options.folder, id);
+  const objects = wanted.objects ?? join(folder, 'docker', 'objects');
+  await makeFolders(folder);
   const network = await engineCall('create the network of a job', () =>
     docker.createNetwork({
-      Name: `impgem-${id}`,
+      Name: networkName(id),
       Labels: labels,
       // A name of ours, so that rules of the packet filter can mean all jobs' bridges.
       Options: { 'com.docker.network.bridge.name': `ig${id}` },
@@ -50,7 +57,7 @@ export async function createSlot(
   );
   const slot: Slot = {
     id,
-    folder: wanted.folder,
+    folder,
     image: wanted.image,
     objects,
     networkId: network.id,
@@ -60,23 +67,7 @@ export async function createSlot(
     containers: new Set(),
   };
   try {
-    const holder = await engineCall(`create a container of ${wanted.image}`, () =>
-      docker.createContainer({
-        ...(wanted.holderName === undefined ? {} : { name: wanted.holderName }),
-        ...containerOptions({
-          image: wanted.image,
-          entrypoint: HOLD,
-          labels,
-          network: `impgem-${id}`,
-          limits: HOLDER_LIMITS,
-          binds: [],
-          stdin: false,
-          log: 'none',
-        }),
-      }),
-    );
-    slot.holderId = holder.id;
-    await engineCall(`start a container of ${wanted.image}`, () => holder.start());
+    slot.holderId = await parts.starts.run(() => startHolder(parts, slot, wanted.owner));
   } catch (error) {
     void removeSlot(parts, slot);
     throw error;
@@ -84,8 +75,43 @@ export async function createSlot(
   return slot;
 }
 
+async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | undefined): Promise<string> {
+  const name = owner === undefined ? `impgem-warm.${slot.id}` : holderName(owner);
+  const holder = await engineCall(`create a container of ${slot.image}`, async () => {
+    const options = {
+      name,
+      ...containerOptions({
+        image: slot.image,
+        entrypoint: HOLD,
+        labels: slot.labels,
+        network: networkName(slot.id),
+        limits: HOLDER_LIMITS,
+        binds: [],
+        stdin: false,
+        log: 'none',
+      }),
+    };
+    try {
+      return await parts.docker.createContainer(options);
+    } catch (error) {
+      if (statusOf(error) !== 409) throw error;
+      // Of the same attempt, left by a worker that died while it prepared it.
+      await parts.docker.getContainer(name).remove({ force: true, v: true });
+      return await parts.docker.createContainer(options);
+    }
+  });
+  slot.holderId = holder.id;
+  await engineCall(`start a container of ${slot.image}`, () => holder.start());
+  return holder.id;
+}
+
+export function networkName(slotId: string): string {
+  return `impgem-${slotId}`;
+}
+
 /** The steps may run as any user of their image. */
 async function makeFolders(folder: string): Promise<void> {
+  await mkdir(join(folder, 'docker', 'objects'), { recursive: true, mode: 0o700 });
   for (const name of ['workspace', 'home']) {
     await mkdir(join(folder, name), { recursive: true });
     await chmod(join(folder, name), 0o777);

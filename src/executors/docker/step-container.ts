@@ -8,6 +8,7 @@ import type { Task, UpcomingTask } from '../executor.ts';
 import { bindsOf, capLimits, containerOptions } from './container-spec.ts';
 import { ENTRY_TO_FILE, renderCommands } from './entry.ts';
 import { engineCall, sentenceOf } from './engine.ts';
+import type { WatchedEnd } from './engine-events.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
 import { controlFolder, handoverFolder, makeStepFolder, openLog } from './step-folder.ts';
@@ -28,6 +29,7 @@ export interface WaitingStep {
   nonce: string;
   log: FileHandle;
   stdin: NodeJS.ReadWriteStream;
+  end: WatchedEnd;
 }
 
 export function needsOf(task: UpcomingTask, image: string, caps: Required<Limits>): StepNeeds {
@@ -55,8 +57,8 @@ export async function startWaiting(
   await makeStepFolder(folder);
   const log = await openLog(folder);
   try {
-    const { containerId, stdin } = await parts.limitStarts(() => startContainer(parts, slot, needs, folder, labels));
-    return { needs, containerId, number, nonce: randomBytes(12).toString('hex'), log, stdin };
+    const started = await parts.starts.run(() => startContainer(parts, slot, needs, folder, labels));
+    return { ...started, needs, number, nonce: randomBytes(12).toString('hex'), log };
   } catch (error) {
     await log.close();
     throw error;
@@ -69,7 +71,7 @@ async function startContainer(
   needs: StepNeeds,
   folder: string,
   labels: Record<string, string>,
-): Promise<{ containerId: string; stdin: NodeJS.ReadWriteStream }> {
+): Promise<Pick<WaitingStep, 'containerId' | 'stdin' | 'end'>> {
   const { docker, options } = parts;
   const container = await engineCall(`create a container of ${needs.image}`, () =>
     docker.createContainer(
@@ -93,6 +95,7 @@ async function startContainer(
     ),
   );
   slot.containers.add(container.id);
+  const end = parts.events.watch(container.id);
   const stdin = await engineCall('attach to a container', () =>
     container.attach({ stream: true, stdin: true, hijack: true }),
   );
@@ -102,9 +105,10 @@ async function startContainer(
     await container.start();
   } catch (error) {
     stdin.end();
+    end.forget();
     throw startError(error, needs.image);
   }
-  return { containerId: container.id, stdin };
+  return { containerId: container.id, stdin, end };
 }
 
 function startError(error: unknown, image: string): Error {

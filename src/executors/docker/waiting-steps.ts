@@ -24,6 +24,7 @@ interface Entry {
 
 export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string): WaitingSteps {
   const entries: Entry[] = [];
+  let expected: UpcomingTask[] = [];
   const starting = new Set<Promise<WaitingStep>>();
   const caps = parts.options.limits;
 
@@ -38,28 +39,38 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
     return entry;
   }
 
+  function topUp(): void {
+    const free = [...entries];
+    for (const task of expected.slice(0, LOOK_AHEAD)) {
+      const needs = needsOf(task, image, caps);
+      const at = free.findIndex((entry) => sameNeeds(entry.needs, needs));
+      if (at >= 0) free.splice(at, 1);
+      else add(task, needs);
+    }
+  }
+
   return {
     expect(tasks) {
-      const free = [...entries];
-      for (const task of tasks.slice(0, LOOK_AHEAD)) {
-        const needs = needsOf(task, image, caps);
-        const at = free.findIndex((entry) => sameNeeds(entry.needs, needs));
-        if (at >= 0) free.splice(at, 1);
-        else add(task, needs);
-      }
+      expected = tasks;
+      topUp();
     },
     async take(task) {
       const needs = needsOf(task, image, caps);
       const entry = entries.find((candidate) => sameNeeds(candidate.needs, needs)) ?? add(task, needs);
       entries.splice(entries.indexOf(entry), 1);
+      // The hint may have been given before this task was taken.
+      expected = expected.filter((other) => other.id !== task.id);
+      topUp();
       return entry.step;
     },
     async drop() {
+      expected = [];
       await Promise.allSettled(starting); // Those that were taken, too: none may appear after this.
       const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
       for (const result of dropped) {
         if (result.status === 'rejected') continue;
         result.value.stdin.end(); // Nothing came: the entry process ends by itself.
+        result.value.end.forget();
         await result.value.log.close();
       }
     },

@@ -1,0 +1,42 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JobContext } from '../executor.ts';
+import { engineCall, isGone } from './engine.ts';
+import { LABEL } from './labels.ts';
+import type { ExecutorParts } from './parts.ts';
+import type { Slot } from './slot.ts';
+import { readSlotRecord } from './slot-record.ts';
+
+/** The slot of a job that an earlier worker began, if what holds its network still runs. Starts nothing. */
+export async function adoptSlot(parts: ExecutorParts, job: JobContext): Promise<Slot | undefined> {
+  const record = readSlotRecord(job.folder);
+  if (!record || JSON.stringify(record.owner) !== JSON.stringify(job.owner)) return undefined;
+  if (!(await isRunning(parts, record.holderId))) return undefined;
+  const containers = await engineCall('list the containers of a job', () =>
+    parts.docker.listContainers({ all: true, filters: { label: [`${LABEL.slot}=${record.id}`] } }),
+  );
+  const { owner: _, ...kept } = record;
+  return {
+    ...kept,
+    folder: job.folder,
+    image: job.image,
+    nextStep: await nextNumber(join(job.folder, 'docker', 'steps')),
+    containers: new Set(containers.map(({ Id }) => Id).filter((id) => id !== record.holderId)),
+  };
+}
+
+async function isRunning(parts: ExecutorParts, id: string): Promise<boolean> {
+  return engineCall('look for the containers of a job', async () => {
+    try {
+      return (await parts.docker.getContainer(id).inspect()).State.Running;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  });
+}
+
+async function nextNumber(folder: string): Promise<number> {
+  const names = await readdir(folder).catch((): string[] => []);
+  return Math.max(-1, ...names.map(Number)) + 1;
+}

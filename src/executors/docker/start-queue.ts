@@ -1,0 +1,42 @@
+/** Starts of containers: a few at a time, in the order asked. What can wait (removals, warming up) asks when it is quiet. */
+export interface StartQueue {
+  run<T>(work: () => Promise<T>): Promise<T>;
+  /** Settles when nothing is starting or waiting to. */
+  quiet(): Promise<void>;
+}
+
+/** More at once make each of them slower, the one that is waited for included. */
+const AT_ONCE = 3;
+
+export function createStartQueue(): StartQueue {
+  const queue: (() => void)[] = [];
+  let listeners: (() => void)[] = [];
+  let running = 0;
+
+  function next(): void {
+    const begin = queue.shift();
+    if (begin) {
+      begin();
+      return;
+    }
+    running--;
+    if (running > 0) return;
+    for (const listener of listeners) listener();
+    listeners = [];
+  }
+
+  return {
+    async run(work) {
+      if (running >= AT_ONCE) await new Promise<void>((resolve) => queue.push(resolve));
+      else running++;
+      try {
+        return await work();
+      } finally {
+        next();
+      }
+    },
+    quiet: async () => {
+      if (running > 0) await new Promise<void>((resolve) => listeners.push(resolve));
+    },
+  };
+}
