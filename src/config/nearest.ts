@@ -10,15 +10,19 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best && best.distance <= allowed ? best.candidate : undefined;
 }
 
+/** Insertions, deletions, changes, and swaps of two neighbours. */
 function editDistance(a: string, b: string): number {
+  let older: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
       const substitute = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substitute, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = swapped ? (older[j - 2] ?? 0) + 1 : Infinity;
+      next.push(Math.min(substitute, swap, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
     }
-    row = next;
+    [older, row] = [row, next];
   }
   return row[b.length] ?? 0;
 }

@@ -1,4 +1,4 @@
-import { placeIn, checkConcurrency, checkEach, checkEnv, checkImage, checkWhen } from './check-values.ts';
+import { placeIn, checkConcurrency, checkEach, checkEnv, checkImage, checkTimes, checkWhen } from './check-values.ts';
 import { checkTemplate, type Scope } from './check-expression.ts';
 import { needsOf } from './check-needs.ts';
 import { checkScript } from './check-script.ts';
@@ -29,6 +29,7 @@ export function checkJob(job: JobSource, path: Path, source: PipelineSource, rep
   checkEnv(job.env, [...path, 'env'], placeIn(scope, 'jobEnv', 'the `env` of a job'), report);
   for (const [name, value] of Object.entries(job.outputs ?? {}))
     checkTemplate(value, [...path, 'outputs', name], placeIn(scope, 'step', '`outputs`'), report);
+  checkTimes(job, path, report);
   checkServices(job, path, scope, report);
   checkSteps(job, path, scope, report);
 }
@@ -74,6 +75,7 @@ function checkServices({ services }: JobSource, path: Path, scope: Scope, report
       });
     checkImage(service.image, [...at, 'image'], placeIn(scope, 'planned', 'the image of a service'), report);
     checkEnv(service.env, [...at, 'env'], placeIn(scope, 'jobEnv', 'the `env` of a service'), report);
+    checkTimes(service.ready ?? {}, [...at, 'ready'], report);
     checkScript(service.run, [...at, 'run'], report);
     const { ready } = service;
     if (ready && (ready.port === undefined) === (ready.command === undefined))

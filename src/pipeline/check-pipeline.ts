@@ -2,7 +2,7 @@
 import type { Scope } from './check-expression.ts';
 import { checkJob } from './check-job.ts';
 import { checkNeeds } from './check-needs.ts';
-import { checkConcurrency, checkEnv, checkImage, checkInside, checkWhen, placeIn } from './check-values.ts';
+import { checkConcurrency, checkEnv, checkImage, checkInside, checkTimes, checkWhen, placeIn } from './check-values.ts';
 import { expandMatrix } from './expand-matrix.ts';
 import { jobsOf } from './jobs-of.ts';
 import type { Report } from './pipeline.ts';
@@ -26,6 +26,8 @@ export function checkPipeline(source: PipelineSource, report: Report): void {
   checkEnv(source.env, ['env'], placeIn(scope, 'jobEnv', 'the `env` of a pipeline'), report);
   checkWhen(source.when, ['when'], inPipeline('the `when` of a pipeline'), report);
   checkConcurrency(source.concurrency, ['concurrency'], inPipeline('the `concurrency` of a pipeline'), report);
+  checkTimes(source.defaults?.job ?? {}, ['defaults', 'job'], report);
+  checkTimes(source.defaults?.step ?? {}, ['defaults', 'step'], report);
   const folder = source.defaults?.step?.['working-directory'];
   if (folder !== undefined) checkInside(folder, ['defaults', 'step', 'working-directory'], false, report);
   const jobs = jobsOf(source);

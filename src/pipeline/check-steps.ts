@@ -1,7 +1,16 @@
 import { checkTemplate, type Scope } from './check-expression.ts';
 import { checkScript } from './check-script.ts';
 import { checkNeeds } from './check-needs.ts';
-import { checkAllGlobs, checkEach, checkEnv, checkImage, checkInside, checkWhen, placeIn } from './check-values.ts';
+import {
+  checkAllGlobs,
+  checkEach,
+  checkEnv,
+  checkImage,
+  checkInside,
+  checkTimes,
+  checkWhen,
+  placeIn,
+} from './check-values.ts';
 import type { Report } from './pipeline.ts';
 import type { JobSource } from './schema.ts';
 import type { StepSource } from './schema-step.ts';
@@ -33,6 +42,7 @@ export function checkSteps(job: JobSource, path: Path, scope: Scope, report: Rep
 function checkStep(step: StepSource, path: Path, scope: Scope, report: Report): void {
   const inStep = (what: string) => placeIn(scope, 'step', what);
   checkScript(step.run, [...path, 'run'], report);
+  checkTimes(step, path, report);
   if (toText(step.run).trim() === '') report([...path, 'run'], { code: 'empty', message: '`run` must not be empty.' });
   if (step.name !== undefined && hasExpression(step.name))
     report([...path, 'name'], {

@@ -1,8 +1,10 @@
 /** Values that stand at several places: images, patterns, paths, conditions, groups. */
 import type { Static } from 'typebox';
 import { checkCondition, checkTemplate, type Place, PLACES, type Scope } from './check-expression.ts';
+import { isTooLong } from './duration-ms.ts';
 import { problemOfGlob } from './glob.ts';
 import { parseImageReference } from './image-reference.ts';
+import { isInside } from './path-inside.ts';
 import type { WhenSource } from './match-when.ts';
 import type { Report } from './pipeline.ts';
 import type { Concurrency } from './schema-parts.ts';
@@ -49,11 +51,24 @@ export function checkGlob(pattern: string, path: Path, report: Report): void {
   if (problem !== undefined) report(path, { code: 'glob-invalid', message: `The pattern ${problem}.` });
 }
 
+/** Times that are waited for: `timeout` and `retry: { delay }` of a job or a step. */
+export function checkTimes(
+  { timeout, retry }: { timeout?: string | undefined; retry?: number | { delay?: string } | undefined },
+  path: Path,
+  report: Report,
+): void {
+  const delay = typeof retry === 'object' ? retry.delay : undefined;
+  for (const [text, at] of [
+    [timeout, ['timeout']],
+    [delay, ['retry', 'delay']],
+  ] as const)
+    if (text !== undefined && isTooLong(text))
+      report([...path, ...at], { code: 'value-invalid', message: `\`${text}\` is too long; 24d is the most.` });
+}
+
 /** A path that may not leave the workspace; `home` allows `~/`. */
 export function checkInside(text: string, path: Path, home: boolean, report: Report): void {
-  const inside = home && text.startsWith('~/') ? text.slice(2) : text;
-  if (!inside.startsWith('/') && !inside.startsWith('~') && !inside.split('/').includes('..') && !/[\0\\]/.test(inside))
-    return;
+  if (isInside(home && text.startsWith('~/') ? text.slice(2) : text)) return;
   report(path, {
     code: 'path-outside',
     message: `\`${text}\` is not in the workspace.`,

@@ -45,7 +45,8 @@ export function convertYaml(contents: unknown, report: Report): Converted {
   function convert(node: unknown): Sized {
     if (isAlias(node)) {
       const anchor = anchors.get(node.source);
-      if (!anchor) return leaf(reportAlias(node));
+      if (!anchor)
+        return fail(spanOf(node), 'alias-unknown', `\`*${node.source}\` has no anchor \`&${node.source}\` before it.`);
       targets.set(node, anchor.node);
       if (!anchor.done)
         return fail(spanOf(node), 'alias-recursive', `\`*${node.source}\` stands inside of what it names.`);
@@ -61,11 +62,6 @@ export function convertYaml(contents: unknown, report: Report): Converted {
       fail(spanOf(node), 'too-deep', `Values are nested more than ${MAX_DEPTH} levels deep.`);
     if (entry) entry.done = converted;
     return converted;
-  }
-
-  function reportAlias(node: { source: string }): null {
-    report(spanOf(node), 'alias-unknown', `\`*${node.source}\` has no anchor \`&${node.source}\` before it.`);
-    return null;
   }
 
   function convertSeq(node: YAMLSeq): Sized {
@@ -144,7 +140,9 @@ function deepest(children: Sized[]): number {
  */
 function scalarValue(node: unknown): unknown {
   if (!isScalar(node)) return null;
-  const { value, source } = node;
+  const { value, source, tag } = node;
+  // `branch: !main` has been reported as a tag; what was meant is the text.
+  if (value === '' && tag?.startsWith('!')) return tag;
   if (typeof value === 'number' || typeof value === 'boolean')
     return String(value) === source ? value : (source ?? value);
   return value;

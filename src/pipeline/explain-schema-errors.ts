@@ -15,6 +15,10 @@ export interface SchemaProblem {
   code: string;
   message: string;
   hint?: string;
+  /** The known key that an unknown one was probably meant to be. */
+  meant?: string;
+  /** The key that is missing. */
+  missing?: string;
 }
 
 interface SchemaNode {
@@ -94,6 +98,7 @@ function explain(error: ErrorObject, path: Path): SchemaProblem {
       return {
         ...at,
         code: 'key-missing',
+        missing,
         message: `${schema.title ?? what} needs \`${missing}\`.`.replace(/^./, upper),
       };
     }
@@ -127,7 +132,7 @@ const upper = (letter: string): string => letter.toUpperCase();
 function unknownKey(path: Path, key: string, schema: SchemaNode): SchemaProblem {
   const known = Object.keys(schema.properties ?? {});
   const near = nearest(key.toLowerCase().replaceAll('_', '-'), known);
-  const hint = near === undefined ? foreignKeyHint(key, known) : `Did you mean \`${near}\`?`;
+  const hint = near === undefined ? foreignKeyHint(key) : `Did you mean \`${near}\`?`;
   const owner = schema.title ?? label(path);
   return {
     path: [...path, key],
@@ -135,6 +140,7 @@ function unknownKey(path: Path, key: string, schema: SchemaNode): SchemaProblem 
     code: 'unknown-key',
     message: `\`${cut(key)}\` is not a key of ${owner}.`,
     hint: hint ?? `Known keys: ${known.join(', ')}.`,
+    ...(near === undefined ? {} : { meant: near }),
   };
 }
 

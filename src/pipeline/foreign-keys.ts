@@ -36,10 +36,7 @@ const ELSEWHERE: Record<string, string> = {
   with: 'Write `env`.',
 };
 
-/** What to write instead; undefined when the key is not one of another system or its twin does not exist at this place. */
-export function foreignKeyHint(key: string, known: readonly string[]): string | undefined {
-  const hint = Object.hasOwn(ELSEWHERE, key) ? ELSEWHERE[key] : undefined;
-  const twin = hint && /^Write `([a-z-]+)/.exec(hint)?.[1];
-  if (hint === undefined || !twin || known.includes(twin)) return hint;
-  return `${hint.replace(/[.]$/, '')} at its place (here: ${known.join(', ')}).`;
+/** What to write instead; undefined when the key is not one of another system. */
+export function foreignKeyHint(key: string): string | undefined {
+  return Object.hasOwn(ELSEWHERE, key) ? ELSEWHERE[key] : undefined;
 }

@@ -44,17 +44,35 @@ export function matchWhen(when: WhenSource | undefined, subject: Subject): Verdi
     const reasons = [...new Set(mismatches.map(({ reason }) => reason))];
     return { runs: false, reason: reasons.join('; '), content: mismatches.some(({ content }) => content) };
   }
-  const statuses = new Set(matching.map(statusOf));
+  return combine(matching.map((condition) => ({ status: statusOf(condition), later: laterIf(condition) })));
+}
+
+interface Alternative {
+  status: RunsOnStatus;
+  /** An `if` to decide later. */
+  later: string | undefined;
+}
+
+/** Alternatives that want different things of the status say so in one `if`. */
+function combine(alternatives: readonly Alternative[]): Verdict {
+  const statuses = [...new Set(alternatives.map(({ status }) => status))];
   const [only] = statuses;
-  const status = statuses.size === 1 && only ? only : 'always';
-  const later = matching.map((condition) => laterIf(condition));
-  if (later.some((text) => text === undefined)) return { runs: true, status };
-  const parts = later.filter((text) => text !== undefined);
-  return {
-    runs: true,
-    status,
-    if: parts.length === 1 ? (parts[0] ?? '') : parts.map((part) => `(${part})`).join(' || '),
-  };
+  const free = alternatives.filter(({ later }) => later === undefined).map(({ status }) => status);
+  if (only !== undefined && statuses.length === 1) {
+    if (free.length > 0) return { runs: true, status: only };
+    return { runs: true, status: only, if: anyOf(alternatives.map(({ later }) => later ?? '')) };
+  }
+  if (free.includes('always') || new Set(free).size > 1 || free.length === alternatives.length)
+    return { runs: true, status: 'always' };
+  const parts = alternatives.map(({ status, later }) => {
+    const asked = status === 'always' ? [] : [`${status}()`];
+    return [...asked, ...(later === undefined ? [] : [`(${later})`])].join(' && ');
+  });
+  return { runs: true, status: 'always', if: anyOf(parts) };
+}
+
+function anyOf(conditions: readonly string[]): string {
+  return conditions.length === 1 ? (conditions[0] ?? '') : conditions.map((one) => `(${one})`).join(' || ');
 }
 
 export function toList<Item>(value: Item | readonly Item[] | undefined): readonly Item[] {
@@ -82,7 +100,8 @@ function bare(text: string): string {
 
 function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }: Subject): Mismatch | undefined {
   const kinds = toList(condition.event);
-  if (kinds.length > 0 && !anyKind(kinds, event.kind)) return byKind(`event is ${event.kind}, not ${kinds.join(', ')}`);
+  if (kinds.length > 0 && !anyKind(kinds, event.kind))
+    return byKind(`event is ${event.kind} (wants ${kinds.join(', ')})`);
   const branch = event.pullRequest?.targetBranch ?? event.branch;
   const named: [string, string | readonly string[] | undefined, string[]][] = [
     ['branch', condition.branch, branch === undefined ? [] : [branch]],
@@ -92,11 +111,9 @@ function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }:
   ];
   for (const [what, patterns, values] of named) {
     if (patterns === undefined || matchesAll(toList(patterns), values)) continue;
-    const value = what === 'repository' ? values[1] : values[0];
-    const wanted = toList(patterns).join(', ');
-    return byKind(
-      value === undefined ? `the event has no ${what} (wants ${wanted})` : `${what} ${value} is not ${wanted}`,
-    );
+    const [value] = values;
+    const wanted = `(wants ${toList(patterns).join(', ')})`;
+    return byKind(value === undefined ? `the event has no ${what} ${wanted}` : `${what} is ${value} ${wanted}`);
   }
   const cell = mismatchOfMatrix(condition, matrix);
   if (cell) return cell;
@@ -131,7 +148,7 @@ function mismatchOfMatrix(condition: ConditionSource, matrix: MatrixCell): Misma
     const values = toList(wanted).map(String);
     const value = Object.hasOwn(matrix, name) ? String(matrix[name]) : undefined;
     if (value === undefined || !values.includes(value))
-      return byKind(`matrix.${name} is ${value ?? 'not set'}, not ${values.join(', ')}`);
+      return byKind(`matrix.${name} is ${value ?? 'not set'} (wants ${values.join(', ')})`);
   }
   return undefined;
 }

@@ -4,9 +4,10 @@ import { isPlainObject } from './convert-yaml.ts';
 import { type Diagnostic, hasErrors, MAX_DIAGNOSTICS } from './diagnostic.ts';
 import { docsOf } from './docs-link.ts';
 import { explainSchemaErrors } from './explain-schema-errors.ts';
-import type { DiagnosticDetail, Pipeline } from './pipeline.ts';
+import type { DiagnosticDetail, Pipeline, Report } from './pipeline.ts';
 import { readYaml } from './read-yaml.ts';
-import { PipelineSchema } from './schema.ts';
+import { recoverValue } from './recover-value.ts';
+import { PipelineSchema, type PipelineSource } from './schema.ts';
 import { makeDiagnostic, type YamlSource } from './yaml-source.ts';
 
 export interface ParseResult {
@@ -38,25 +39,28 @@ export function parseSources(sources: readonly [YamlSource, ...YamlSource[]]): P
   }
   const merged = sources.map(({ value }) => value as Record<string, unknown>).reduce(mergeIncluded);
   const value = Object.fromEntries(Object.entries(merged).filter(([key]) => !key.startsWith('x-')));
-  const problems = validate(value).map(({ path, ...detail }) => diagnose(path, detail));
-  const found = [...read, ...problems].slice(0, MAX_DIAGNOSTICS);
-  if (hasErrors(found)) return { diagnostics: found };
-
-  const pipeline: Pipeline = {
-    name: nameOf(value, main.file),
-    file: main.file,
-    source: value,
-    diagnose,
-  };
-  try {
-    checkPipeline(pipeline.source, (path, detail) => {
+  const problems = validate(value);
+  const found = [
+    ...read,
+    ...problems.map(({ path, code, message, key, hint }) => diagnose(path, { code, message, key, hint })),
+  ];
+  const recovered = problems.length === 0 ? value : recoverValue(value, problems);
+  if (recovered !== undefined && (problems.length === 0 || validate(recovered).length === 0))
+    runChecks(recovered as PipelineSource, (path, detail) => {
       found.push(diagnose(path, detail));
       if (found.length >= MAX_DIAGNOSTICS) throw new Enough();
     });
+  const diagnostics = found.slice(0, MAX_DIAGNOSTICS);
+  if (hasErrors(diagnostics)) return { diagnostics };
+  return { pipeline: { name: nameOf(value, main.file), file: main.file, source: value, diagnose }, diagnostics };
+}
+
+function runChecks(source: PipelineSource, report: Report): void {
+  try {
+    checkPipeline(source, report);
   } catch (error) {
     if (!(error instanceof Enough)) throw error;
   }
-  return hasErrors(found) ? { diagnostics: found } : { pipeline, diagnostics: found };
 }
 
 /** Ends the checks: a hostile file must not keep us busy with its mistakes. */

@@ -8,6 +8,7 @@ import { interpolateNow } from './expression.ts';
 import { parseImageReference } from './image-reference.ts';
 import { jobsOf, type KeyedJob } from './jobs-of.ts';
 import { matchWhen } from './match-when.ts';
+import { isInside } from './path-inside.ts';
 import type { Pipeline } from './pipeline.ts';
 import { planJob } from './plan-job.ts';
 import { planConcurrency } from './plan-values.ts';
@@ -35,6 +36,8 @@ export interface PlanContext {
   jobTimeoutMs: number;
   /** `${{ }}` of what is known while planning; a mistake is reported at `path`. */
   fill: (text: string, path: Path, matrix: MatrixCell) => string;
+  /** As fill, and it must be a path in the workspace. */
+  fillFolder: (text: string, path: Path, matrix: MatrixCell) => string;
   /** As fill, and it must be the name of an image. */
   fillImage: (text: string, path: Path, matrix: MatrixCell) => string;
 }
@@ -66,6 +69,14 @@ export function planPipeline(pipeline: Pipeline, input: PlanInput): PlanResult {
         diagnostics.push(pipeline.diagnose(path, { code: error.code, message: error.message }));
         return '';
       }
+    },
+    fillFolder: (text, path, matrix) => {
+      const folder = context.fill(text, path, matrix);
+      if (!isInside(folder))
+        diagnostics.push(
+          pipeline.diagnose(path, { code: 'path-outside', message: `\`${folder}\` is not in the workspace.` }),
+        );
+      return folder;
     },
     fillImage: (text, path, matrix) => {
       const image = context.fill(text, path, matrix);

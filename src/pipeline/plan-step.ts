@@ -11,7 +11,7 @@ import { toText } from './script-text.ts';
 import type { Path } from './yaml-source.ts';
 
 export function planStep(step: StepSource, name: string, path: Path, { matrix }: Cell, context: PlanContext): StepSpec {
-  const { source, event, changedPaths, fill, fillImage } = context;
+  const { source, event, changedPaths, fillFolder, fillImage } = context;
   const defaults = source.defaults?.step ?? {};
   const verdict = matchWhen(step.when, { event, changedPaths, matrix });
   const timeout = step.timeout ?? defaults.timeout;
@@ -28,7 +28,7 @@ export function planStep(step: StepSource, name: string, path: Path, { matrix }:
     ...(timeout === undefined ? {} : { timeoutMs: durationMs(timeout) }),
     retry: planRetry(step.retry ?? defaults.retry),
     allowFailure: step['allow-failure'] ?? false,
-    ...(folder === undefined ? {} : { workingDirectory: fill(folder, [...path, 'working-directory'], matrix) }),
+    ...(folder === undefined ? {} : { workingDirectory: fillFolder(folder, [...path, 'working-directory'], matrix) }),
     artifacts: planArtifacts(step.artifacts),
     caches: toList(step.cache).map((cache): CacheSpec => ({
       key: cache.key,
