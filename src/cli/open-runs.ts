@@ -8,6 +8,7 @@ import { type Queues, createQueues } from '../queue/queues.ts';
 import { type Turns, createTurns } from '../queue/turns.ts';
 import type { ForgeName } from '../runs/event.ts';
 import type { FileArchive } from '../runs/archive.ts';
+import { createGroups } from '../runs/groups.ts';
 import { decideIf } from '../runs/decide-if.ts';
 import { type Leases, createLeases } from '../runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../runs/lifecycle.ts';
@@ -50,6 +51,7 @@ export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, l
     store,
     queues,
     turns,
+    groups: createGroups(redis),
     decideIf,
     ...(keepRuns === undefined
       ? {}

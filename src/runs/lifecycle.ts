@@ -8,6 +8,8 @@ import type { Turns } from '../queue/turns.ts';
 import { jobOf, specOf } from './lookups.ts';
 import * as machine from './machine.ts';
 import { newRecord } from './new-record.ts';
+import { createGroupEffects } from './group-effects.ts';
+import type { Groups } from './groups.ts';
 import type { Plan } from './plan.ts';
 import type { DecideIf, Rules } from './readiness.ts';
 import type { RedisRunStore } from './redis-store.ts';
@@ -18,6 +20,7 @@ export interface LifecycleDeps {
   store: RedisRunStore;
   queues: Queues;
   turns: Turns;
+  groups: Groups;
   decideIf: DecideIf;
   /** Where finished runs outlive Redis, and how many of them stay hot. A worker has none: it tells the servers. */
   archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number };
@@ -87,6 +90,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     if (next.jobs.length === 0 && previous?.state !== next.state)
       work.push(queues.addStatus(deps.statusContext(next, undefined), { run: next.id, job: '' }));
     await Promise.all(work);
+    await groupEffects.follow(previous, next, plan);
     if (isFinal(next.state)) await conclude(next, plan);
   };
 
@@ -107,6 +111,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const redoEffects = async (record: RunRecord): Promise<number> => {
     const plan = await planOf(record.id);
     let repairs = 0;
+    // Joining and leaving again is harmless, and mends a line whose first has died.
+    await groupEffects.follow(undefined, record, plan);
     for (const job of record.jobs) {
       const control = record.control[job.id];
       if (job.state !== 'pending' || control?.readyAt === undefined) continue;
@@ -144,6 +150,23 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     await effects(rules.plan, done.previous, done.next);
     return done.next;
   };
+
+  const cancel = async (run: string, reason: string, onlyJob?: string): Promise<boolean> => {
+    const next = await move(run, (record, rules, at) => machine.requestCancel(record, rules, reason, at, onlyJob));
+    if (next && !isFinal(next.state)) await store.announceCancel(run);
+    return next !== undefined;
+  };
+
+  const groupEffects = createGroupEffects({
+    groups: deps.groups,
+    get: (id) => store.get(id),
+    grant: async ({ run, job }) => {
+      await move(run, (record, rules, at) => machine.grantGroup(record, rules, job, at));
+    },
+    cancel: async ({ run, job }, reason) => {
+      await cancel(run, reason, job === '' ? undefined : job);
+    },
+  });
 
   const launch = async (first: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }> => {
     plans.set(first.id, plan);
@@ -183,11 +206,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       );
     },
     async cancel(run, reason, onlyJob) {
-      if (!(await store.get(run))) return undefined;
-      return (
-        (await move(run, (record, rules, at) => machine.requestCancel(record, rules, reason, at, onlyJob))) !==
-        undefined
-      );
+      return (await store.get(run)) && cancel(run, reason, onlyJob);
     },
     async conclude(id) {
       const record = await store.get(id);

@@ -165,10 +165,26 @@ export function endPending(
   return advance(finish(record, job, { ...end, outputs: {}, infrastructure: true }, now), rules, now);
 }
 
+/** The group's line has come to this job, or (id '') to the whole run. */
+export function grantGroup(record: RunRecord, rules: Rules, id: string, now: string): RunRecord {
+  if (isFinal(record.state)) return record;
+  if (id === '') {
+    if (record.group !== 'waiting') return record;
+    const jobs = record.jobs.map((job) => (job.state === 'pending' ? without(job, 'waitingFor') : job));
+    return advance({ ...record, group: 'granted', jobs }, rules, now);
+  }
+  const job = jobOf(record, id);
+  const control = controlOf(record, id);
+  if (job?.state !== 'pending' || control.group !== 'waiting') return record;
+  return advance(withJob(record, without(job, 'waitingFor'), { ...control, group: 'granted' }), rules, now);
+}
+
 /** Idempotent: skips and readies what can be, and ends the run when every job has ended. */
 export function advance(record: RunRecord, rules: Rules, now: string): RunRecord {
   if (isFinal(record.state)) return record;
-  let next = record;
+  // The whole run waits for its group; what is skipped anyway does not.
+  const gated = rules.plan.concurrency !== undefined && record.group !== 'granted';
+  let next: RunRecord = gated && record.group === undefined ? { ...record, group: 'waiting' } : record;
   for (let moved = true; moved;) {
     moved = false;
     for (const spec of rules.plan.jobs) {
@@ -176,6 +192,13 @@ export function advance(record: RunRecord, rules: Rules, now: string): RunRecord
       const control = next.control[spec.id];
       if (job?.state !== 'pending' || !control || control.readyAt) continue;
       const verdict = judge(next, spec, rules);
+      const group = gated ? rules.plan.concurrency : spec.concurrency;
+      if (verdict.kind === 'ready' && group && (gated || control.group !== 'granted')) {
+        if (control.group === 'waiting' || (gated && job.waitingFor !== undefined)) continue;
+        const place = gated ? {} : { group: 'waiting' as const };
+        next = withJob(next, { ...job, waitingFor: `concurrency group ${group.group}` }, { ...control, ...place });
+        continue;
+      }
       if (verdict.kind === 'ready') next = ready(next, spec, job, control, now);
       else if (verdict.kind === 'wait') {
         if (job.waitingFor === verdict.for) continue;
@@ -251,6 +274,11 @@ export function holds(record: RunRecord, id: string, fence: number): boolean {
 function held(record: RunRecord, id: string, fence: number): Job | undefined {
   const job = jobOf(record, id);
   return job?.state === 'running' && record.control[id]?.fence === fence ? job : undefined;
+}
+
+function without<T extends object, K extends keyof T>(value: T, key: K): Omit<T, K> {
+  const { [key]: _, ...rest } = value;
+  return rest;
 }
 
 function controlOf(record: RunRecord, id: string): JobControl {

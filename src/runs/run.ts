@@ -57,7 +57,11 @@ export interface JobControl {
   retries: number;
   /** Not before this ISO time (retry delay). */
   notBefore?: string;
+  /** Its place in its concurrency group, when it has one and its turn has come so far. */
+  group?: GroupPlace;
 }
+
+export type GroupPlace = 'waiting' | 'granted';
 
 export interface Run {
   id: string;
@@ -88,6 +92,8 @@ export interface RunRecord extends Run {
   /** Counts transitions; every write is a compare-and-set on it. */
   version: number;
   source: PipelineEvent;
+  /** The whole run's place in the pipeline's concurrency group. */
+  group?: GroupPlace;
   control: Record<string, JobControl>;
 }
 

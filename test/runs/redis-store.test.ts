@@ -6,6 +6,7 @@ import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { type TicketPayload, consume, createQueues, jobQueueName } from '../../src/queue/queues.ts';
 import { createTurns } from '../../src/queue/turns.ts';
 import { type FileArchive, createArchive } from '../../src/runs/archive.ts';
+import { createGroups } from '../../src/runs/groups.ts';
 import { createLeases } from '../../src/runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../../src/runs/lifecycle.ts';
 import { type RedisRunStore, createRedisRunStore } from '../../src/runs/redis-store.ts';
@@ -49,6 +50,7 @@ beforeEach(async () => {
     store,
     queues,
     turns: createTurns(redis),
+    groups: createGroups(redis),
     decideIf: () => true,
     archive: { write: (record, plan) => archive.write(record, plan), keep: 3 },
     statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
@@ -183,6 +185,76 @@ describe('runs in Redis', () => {
     expect(await lifecycle.cancel(run.id, 'again')).toBe(false);
     expect(await lifecycle.cancel('00000000r00000000000', 'x')).toBeUndefined();
     expect(statuses.length).toBeGreaterThan(0);
+  });
+});
+
+describe('concurrency groups', () => {
+  const grouped = (mode: 'cancel' | 'queue' | 'latest'): Plan =>
+    planOf(jobSpec('deploy', { concurrency: { group: 'prod', mode } }));
+  const launch = async (plan: Plan): Promise<string> => (await lifecycle.start(newRun(plan))).record.id;
+  const stateOf = async (id: string): Promise<string> => {
+    const run = await store.get(id);
+    const waits = run!.jobs[0]!.waitingFor;
+    return `${run!.state}${run!.reason ? ` ${run!.reason}` : ''}${waits ? ` (${waits})` : ''}`;
+  };
+  const finish = async (id: string): Promise<void> => {
+    expect(await lifecycle.claim(id, 'deploy', 0, 'w')).toBeDefined();
+    await lifecycle.end(id, 'deploy', 1, [], succeeded);
+  };
+
+  it('queue: one after the other', async () => {
+    const [a, b, c] = [await launch(grouped('queue')), await launch(grouped('queue')), await launch(grouped('queue'))];
+    expect(await stateOf(b)).toBe('pending (concurrency group prod)');
+    expect(await lifecycle.claim(b, 'deploy', 0, 'w')).toBeUndefined();
+    await finish(a);
+    expect(await stateOf(b)).toBe('pending (a worker)');
+    expect(await stateOf(c)).toBe('pending (concurrency group prod)');
+    await finish(b);
+    await finish(c);
+    expect(await stateOf(c)).toBe('succeeded');
+  });
+
+  it('latest: what waits gives way to what is newer, what runs goes on', async () => {
+    const a = await launch(grouped('latest'));
+    await lifecycle.claim(a, 'deploy', 0, 'w');
+    const b = await launch(grouped('latest'));
+    const c = await launch(grouped('latest'));
+    expect(await stateOf(b)).toBe('cancelled superseded');
+    await lifecycle.end(a, 'deploy', 1, [], succeeded);
+    expect(await stateOf(a)).toBe('succeeded');
+    await finish(c);
+  });
+
+  it('cancel: what runs is asked to end, and the newer one waits until it has', async () => {
+    const a = await launch(grouped('cancel'));
+    await lifecycle.claim(a, 'deploy', 0, 'w');
+    const b = await launch(grouped('cancel'));
+    expect((await store.get(a))!.control['deploy']!.cancelRequested).toBe('superseded');
+    expect(await stateOf(b)).toBe('pending (concurrency group prod)');
+    await lifecycle.end(a, 'deploy', 1, [], { state: 'failed', outputs: {}, infrastructure: false });
+    expect(await stateOf(a)).toBe('cancelled superseded');
+    await finish(b);
+  });
+
+  it('of a pipeline: the whole run waits', async () => {
+    const both = planOf(jobSpec('deploy'), jobSpec('other'));
+    const plan: Plan = { ...both, concurrency: { group: 'all', mode: 'queue' } };
+    const a = await launch(plan);
+    const b = await launch(plan);
+    expect(await stateOf(b)).toBe('pending (concurrency group all)');
+    await lifecycle.claim(a, 'other', 0, 'w');
+    await lifecycle.end(a, 'other', 1, [], succeeded);
+    expect(await stateOf(b)).toBe('pending (concurrency group all)');
+    await finish(a);
+    expect(await stateOf(b)).toBe('pending (a worker)');
+  });
+
+  it('are not blocked by a run that was cancelled while it waited, nor by one that vanished', async () => {
+    const [a, b, c] = [await launch(grouped('queue')), await launch(grouped('queue')), await launch(grouped('queue'))];
+    await lifecycle.cancel(b, 'cancelled by a user');
+    await redis.del(`ig:run:${a}`);
+    await lifecycle.tend(c);
+    await finish(c);
   });
 });
 

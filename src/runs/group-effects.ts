@@ -1,0 +1,72 @@
+/** What concurrency groups ask for after a move: join, supersede, leave, and grant to whoever stands first. */
+import type { Concurrency, Plan } from './plan.ts';
+import { type Groups, type Member, isSame } from './groups.ts';
+import { jobOf, specOf } from './lookups.ts';
+import { type RunRecord, isFinal } from './run.ts';
+
+export interface GroupEffectsDeps {
+  groups: Groups;
+  get: (run: string) => Promise<RunRecord | undefined>;
+  /** Tells the run that the line has come to it (or its job). */
+  grant: (member: Member) => Promise<void>;
+  cancel: (member: Member, reason: string) => Promise<void>;
+}
+
+export interface GroupEffects {
+  /** After a move from `previous` (undefined: everything counts as new). */
+  follow(previous: RunRecord | undefined, next: RunRecord, plan: Plan): Promise<void>;
+}
+
+export function createGroupEffects({ groups, get, grant, cancel }: GroupEffectsDeps): GroupEffects {
+  const join = async (record: RunRecord, job: string, { group, mode }: Concurrency): Promise<void> => {
+    const self: Member = { run: record.id, job };
+    let line = await groups.join(record.repository, group, self);
+    // Whoever stands first and is over (its server died before it left) must not block the others.
+    for (let first = line[0]; first && !isSame(first, self) && (await isOver(first)); first = line[0]) {
+      await groups.leave(record.repository, group, first);
+      line = line.slice(1);
+    }
+    const before = line.slice(
+      0,
+      line.findIndex((one) => isSame(one, self)),
+    );
+    if (before.length === 0) {
+      await grant(self);
+      return;
+    }
+    const superseded = mode === 'cancel' ? before : mode === 'latest' ? before.slice(1) : [];
+    for (const other of superseded) await cancel(other, 'superseded');
+  };
+
+  const leave = async (record: RunRecord, job: string, { group }: Concurrency): Promise<void> => {
+    const first = await groups.leave(record.repository, group, { run: record.id, job });
+    if (first) await grant(first);
+  };
+
+  const isOver = async ({ run, job }: Member): Promise<boolean> => {
+    const record = await get(run);
+    if (!record || isFinal(record.state)) return true;
+    const found = job === '' ? undefined : jobOf(record, job);
+    return found !== undefined && isFinal(found.state);
+  };
+
+  return {
+    async follow(previous, next, plan) {
+      if (plan.concurrency) {
+        if (next.group === 'waiting' && previous?.group !== 'waiting' && !isFinal(next.state))
+          await join(next, '', plan.concurrency);
+        if (isFinal(next.state) && !(previous && isFinal(previous.state))) await leave(next, '', plan.concurrency);
+      }
+      for (const job of next.jobs) {
+        const concurrency = specOf(plan, job.id)?.concurrency;
+        const place = next.control[job.id]?.group;
+        if (!concurrency || place === undefined) continue;
+        const before = previous && jobOf(previous, job.id);
+        if (isFinal(job.state)) {
+          if (!before || !isFinal(before.state)) await leave(next, job.id, concurrency);
+        } else if (place === 'waiting' && previous?.control[job.id]?.group !== 'waiting')
+          await join(next, job.id, concurrency);
+      }
+    },
+  };
+}
