@@ -1,12 +1,11 @@
 /** What the HTTP server is handed: it builds nothing itself, so that it can be tested on stand-ins of its neighbours. */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import type { ForgeName } from '../runs/event.ts';
+import type { ArtifactReader, ArtifactUploads } from '../artifacts/artifact-store.ts';
 import type { LogStore } from '../logs/log-store.ts';
 import type { Run } from '../runs/run.ts';
 import type { RunStore } from '../runs/store.ts';
-import type { ArtifactFile } from '../worker/ports.ts';
 
 export interface IntakeAnswer {
   delivery: string;
@@ -14,34 +13,10 @@ export interface IntakeAnswer {
   reason?: string;
 }
 
-export interface ArtifactEntry {
-  job: string;
-  path: string;
-  name?: string;
-  size: number;
-  sha256: string;
-  createdAt: string;
-  expiresAt?: string;
-}
-
-export interface ServerArtifacts {
-  manifest(run: string): Promise<ArtifactEntry[]>;
-  /** Bytes of one artifact; `range` is inclusive at both ends. Undefined: no such artifact. */
-  open(
-    run: string,
-    job: string,
-    path: string,
-    range?: { start: number; end: number },
-  ): Promise<{ entry: ArtifactEntry; stream: Readable } | undefined>;
-  /** All artifacts of the run as a gzipped tar. */
-  archive(run: string): Readable;
-  add(run: string, job: string, files: ArtifactFile[]): Promise<void>;
-}
-
 export interface AppDeps {
   runs: RunStore;
   logs: LogStore;
-  artifacts: ServerArtifacts;
+  artifacts: ArtifactReader & ArtifactUploads;
   /**
    * Takes one delivery: verifies the signature, then parses, then makes it durable. Throws InputError (401, 400), or
    * InfrastructureError when it could not be kept: the forge is told to try again (503).

@@ -1,17 +1,23 @@
 /** The HTTP server, wired: one file a resource under routes/. */
-import express, { type Express } from 'express';
+import { STATUS_CODES } from 'node:http';
+import express, { type Express, type Request } from 'express';
 import type { AppDeps } from './app-deps.ts';
 import { requireToken } from './bearer.ts';
 import { closingSignal } from './closing.ts';
 import { errorHandler, notFound, sendProblem } from './problem.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { deliveryRoutes } from './routes/deliveries.ts';
+import { pageRoutes } from './routes/pages.ts';
 import { healthRoutes } from './routes/health.ts';
 import { logRoutes } from './routes/logs.ts';
 import { runRoutes } from './routes/runs.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
+import { workerArtifactRoutes } from './routes/worker-artifacts.ts';
 import { workerLogRoutes } from './routes/worker-logs.ts';
 import { dataHeaders } from './security-headers.ts';
+import { sendPage } from './send-page.ts';
+import { openAssets } from '../web/assets.ts';
+import { renderProblemPage } from '../web/problem-page.ts';
 
 export function createApp(deps: AppDeps): Express {
   const app = express();
@@ -19,6 +25,7 @@ export function createApp(deps: AppDeps): Express {
   app.disable('etag');
   app.set('query parser', 'simple');
 
+  const assets = openAssets(deps.assets);
   const mayWrite = requireToken([deps.apiToken], 'IMPGEM_API_TOKEN');
   const mayMeasure = requireToken([deps.apiToken, deps.metricsToken], 'IMPGEM_METRICS_TOKEN or IMPGEM_API_TOKEN');
 
@@ -31,7 +38,20 @@ export function createApp(deps: AppDeps): Express {
   logRoutes(app, deps, closingSignal(app));
   artifactRoutes(app, deps);
   workerLogRoutes(app, deps, mayWrite);
+  workerArtifactRoutes(app, deps, mayWrite);
+  pageRoutes(app, deps, assets);
   app.use(notFound);
-  app.use(errorHandler(deps.log, (req, res, { status, code, detail }) => sendProblem(req, res, status, code, detail)));
+  app.use(
+    errorHandler(deps.log, (req, res, { status, code, detail }) => {
+      if (wantsPage(req))
+        sendPage(res, status, renderProblemPage(assets, status, STATUS_CODES[status] ?? 'Error', detail));
+      else sendProblem(req, res, status, code, detail);
+    }),
+  );
   return app;
+}
+
+/** A browser outside the API is shown a page; scripts get problem details. */
+function wantsPage(req: Request): boolean {
+  return !req.path.startsWith('/api/') && req.headers.accept?.includes('text/html') === true;
 }

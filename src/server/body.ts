@@ -4,6 +4,7 @@ import { InputError } from '../errors.ts';
 /** Up to here a body that is too large is read and dropped, so that its sender lives to read the 413. */
 const DRAIN_LIMIT = 64 * 1024 * 1024;
 const JSON_LIMIT = 64 * 1024;
+const BODY_MS = 120_000;
 
 /**
  * The raw body. InputError `body-too-large` (413), `content-type-unsupported` (415) unless the media type is `type`,
@@ -14,6 +15,8 @@ export async function readBody(req: IncomingMessage, limit: number, type: string
   if (announced > DRAIN_LIMIT) throw tooLarge(limit);
   const pieces: Buffer[] = [];
   let length = 0;
+  // Whoever sends drop by drop holds memory of ours: an honest sender is done long before.
+  const cut = setTimeout(() => req.destroy(), BODY_MS);
   try {
     for await (const piece of req as AsyncIterable<Buffer>) {
       length += piece.length;
@@ -23,6 +26,8 @@ export async function readBody(req: IncomingMessage, limit: number, type: string
     }
   } catch (error) {
     throw new InputError('body-incomplete', 'The body ended too early.', { cause: error });
+  } finally {
+    clearTimeout(cut);
   }
   if (length > limit) throw tooLarge(limit);
   if (mediaType(req) !== type || (req.headers['content-encoding'] ?? 'identity') !== 'identity')
@@ -64,7 +69,8 @@ export function requireText(body: Record<string, unknown>, name: string, max: nu
   return value;
 }
 
-function mediaType(req: IncomingMessage): string {
+/** The media type of the body, without its parameters. */
+export function mediaType(req: IncomingMessage): string {
   return (req.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
 }
 

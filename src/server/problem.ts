@@ -39,11 +39,15 @@ export interface Failure {
   detail: string;
 }
 
+/** A writer of a log that is out of step: its own state is wrong, not its request. */
+const CONFLICTS = new Set(['log-gap', 'log-closed', 'log-differs', 'job-lost']);
+
 /** What to say about an error; `internal` errors say nothing of what happened, the log does. */
 export function explainError(error: unknown): Failure {
   if (error instanceof InputError) return { status: error.status, code: error.code, detail: error.message };
   if (error instanceof InfrastructureError) return { status: 503, code: error.code, detail: error.message };
-  if (error instanceof ImpGemError) return { status: 409, code: error.code, detail: error.message };
+  if (error instanceof ImpGemError)
+    return { status: CONFLICTS.has(error.code) ? 409 : 500, code: error.code, detail: error.message };
   // express itself: a path that is not valid percent-encoding
   if (error instanceof URIError)
     return { status: 400, code: 'path-invalid', detail: 'The address is not valid UTF-8.' };

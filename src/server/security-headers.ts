@@ -1,4 +1,4 @@
-import type { RequestHandler } from 'express';
+import type { RequestHandler, Response } from 'express';
 
 const COMMON = {
   'X-Content-Type-Options': 'nosniff',
@@ -26,13 +26,13 @@ const PAGE_POLICY = [
 /** For everything that is not a page of ours: it may do nothing, wherever it is opened. */
 const DATA_POLICY = "default-src 'none'; sandbox; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-function headers(policy: string): RequestHandler {
-  const all = Object.entries({ ...COMMON, 'Content-Security-Policy': policy });
-  return (_req, res, next) => {
-    for (const [name, value] of all) res.setHeader(name, value);
-    next();
-  };
-}
+/** Every answer starts as data; `setPageHeaders` lets a page do more. */
+export const dataHeaders: RequestHandler = (_req, res, next) => {
+  for (const [name, value] of Object.entries(COMMON)) res.setHeader(name, value);
+  res.setHeader('Content-Security-Policy', DATA_POLICY);
+  next();
+};
 
-export const dataHeaders = headers(DATA_POLICY);
-export const pageHeaders = headers(PAGE_POLICY);
+export function setPageHeaders(res: Response): void {
+  res.setHeader('Content-Security-Policy', PAGE_POLICY);
+}

@@ -23,9 +23,10 @@ export async function startServer(app: Express, listen: string): Promise<Running
   const [, host = '127.0.0.1', port = '0'] = /^\[?([^\]]*)\]?:(\d+)$/.exec(listen) ?? [];
   // A position in a run of many jobs may be long: it comes back in the Last-Event-ID header.
   const server = createServer({ maxHeaderSize: 64 * 1024, noDelay: true, keepAliveTimeout: 65_000 }, app);
-  // Whoever sends headers or a body drop by drop is let go.
+  // Whoever sends headers drop by drop is let go; the long limit is for the artifacts of workers on slow lines, other
+  // bodies have a shorter one where they are read.
   server.headersTimeout = 20_000;
-  server.requestTimeout = 120_000;
+  server.requestTimeout = 3_600_000;
   server.listen(Number(port), host);
   try {
     await once(server, 'listening');

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { createArtifactStore } from '../../src/artifacts/artifact-store.ts';
 import { createLogStore } from '../../src/logs/log-store.ts';
 import type { Job, LogKey, RunRecord } from '../../src/runs/run.ts';
 import type { AppDeps } from '../../src/server/app-deps.ts';
@@ -37,14 +38,7 @@ export async function startTestServer(overrides: Partial<AppDeps> = {}): Promise
   const deps: AppDeps = {
     runs,
     logs,
-    artifacts: {
-      manifest: () => Promise.resolve([]),
-      open: () => Promise.resolve(undefined),
-      archive: () => {
-        throw new Error('no archive in this test');
-      },
-      add: () => Promise.resolve(),
-    },
+    artifacts: createArtifactStore(join(folder, 'artifacts')),
     receive: () => Promise.resolve({ delivery: 'd1', result: 'accepted' }),
     trigger: () => Promise.resolve([]),
     ready: () => Promise.resolve({ ok: true, checks: { redis: 'ok' } }),

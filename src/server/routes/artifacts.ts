@@ -38,7 +38,11 @@ function file(deps: Pick<AppDeps, 'runs' | 'artifacts'>): RequestHandler {
     const job = pathText(req, 'job');
     const path = pathText(req, 'path');
     const entry = (await deps.artifacts.manifest(run.id)).find((each) => each.job === job && each.path === path);
-    if (!entry) throw unknownArtifact(job, path);
+    if (!entry) {
+      // The store knows why: never there, or expired.
+      await deps.artifacts.open(run.id, job, path);
+      throw unknownArtifact();
+    }
     const etag = `"${entry.sha256}"`;
     res.setHeader('ETag', etag);
     res.setHeader('Accept-Ranges', 'bytes');
@@ -64,9 +68,8 @@ function file(deps: Pick<AppDeps, 'runs' | 'artifacts'>): RequestHandler {
       res.end();
       return;
     }
-    const opened = await deps.artifacts.open(run.id, job, path, range);
-    if (!opened) throw unknownArtifact(job, path);
-    await send(opened.stream, res);
+    const { stream } = await deps.artifacts.open(run.id, job, path, range);
+    await send(stream, res);
   };
 }
 
@@ -85,14 +88,8 @@ async function send(stream: NodeJS.ReadableStream, res: Response): Promise<void>
   }
 }
 
-function unknownArtifact(job: string, path: string): InputError {
-  return new InputError(
-    'artifact-unknown',
-    `There is no artifact ${JSON.stringify(path.slice(0, 200))} of job ${job}.`,
-    {
-      status: 404,
-    },
-  );
+function unknownArtifact(): InputError {
+  return new InputError('artifact-unknown', 'There is no such artifact.', { status: 404 });
 }
 
 /** As RFC 8187 wants a file name in a header. */
