@@ -60,7 +60,9 @@ function inWords(told: Told, waitingFor: string | undefined): string {
     case 'failed':
       return `${took === '' ? 'Failed' : `Failed after ${took}`}${because}`;
     case 'cancelled':
-      return reason === 'superseded' ? 'Superseded by a newer push' : `Cancelled${because}`;
+      if (reason?.startsWith('superseded')) return 'Superseded by a newer push';
+      // `cancelled by a user` says it all.
+      return reason?.startsWith('cancelled') ? `C${reason.slice(1)}` : `Cancelled${because}`;
     case 'skipped':
       return `Skipped${because}`;
     case 'errored':

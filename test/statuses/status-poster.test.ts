@@ -1,0 +1,103 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type Job, type Run, STATES } from '../../src/runs/run.ts';
+import { describeStatus, nextRetryDelay, statusContext } from '../../src/statuses/status-poster.ts';
+
+const RUN: Run = {
+  id: '1',
+  number: 1,
+  repository: 'gitea/o/r',
+  event: 'push',
+  ref: 'refs/heads/main',
+  sha: 'a'.repeat(40),
+  message: '',
+  author: '',
+  state: 'running',
+  createdAt: '2026-11-24T00:00:00.000Z',
+  jobs: [],
+};
+
+function job(change: Partial<Job>): Job {
+  return { id: 'test', name: 'test', needs: [], state: 'pending', attempt: 1, steps: [], ...change };
+}
+
+describe('describeStatus', () => {
+  const startedAt = '2026-11-24T00:00:00.000Z';
+  const at = (ms: number) => ({ startedAt, endedAt: new Date(Date.parse(startedAt) + ms).toISOString() });
+
+  test.each<[Partial<Job>, string, string]>([
+    [{ state: 'pending' }, 'pending', 'Pending'],
+    [{ state: 'pending', waitingFor: 'jobs build, lint' }, 'pending', 'Waiting for jobs build, lint'],
+    [{ state: 'running', startedAt }, 'pending', 'Running'],
+    [{ state: 'succeeded', ...at(850) }, 'success', 'Succeeded in 850 ms'],
+    [{ state: 'succeeded', ...at(12_400) }, 'success', 'Succeeded in 12 s'],
+    [{ state: 'succeeded', ...at(200_000) }, 'success', 'Succeeded in 3 m 20 s'],
+    [{ state: 'succeeded', ...at(3_900_000) }, 'success', 'Succeeded in 1 h 5 m'],
+    [{ state: 'succeeded' }, 'success', 'Succeeded'],
+    [
+      { state: 'failed', reason: 'step test: exit code 2', ...at(2000) },
+      'failure',
+      'Failed after 2 s: step test: exit code 2',
+    ],
+    [{ state: 'failed', reason: 'timed out after 10m' }, 'failure', 'Failed: timed out after 10m'],
+    [{ state: 'cancelled', reason: 'cancelled by a user' }, 'error', 'Cancelled by a user'],
+    [{ state: 'cancelled', reason: 'superseded' }, 'error', 'Superseded by a newer push'],
+    [
+      { state: 'skipped', reason: 'no changed path matches src/**' },
+      'success',
+      'Skipped: no changed path matches src/**',
+    ],
+    [
+      { state: 'errored', reason: 'worker w1 was lost (3 times)' },
+      'error',
+      'Could not run: worker w1 was lost (3 times)',
+    ],
+  ])('%j', (change, state, description) => {
+    expect(describeStatus(RUN, job(change))).toEqual({ state, description });
+  });
+
+  test('a run without jobs speaks for itself', () => {
+    const run: Run = { ...RUN, state: 'errored', reason: '.impgem.yml:3:1: no such key' };
+    expect(describeStatus(run, undefined)).toEqual({
+      state: 'error',
+      description: 'Could not run: .impgem.yml:3:1: no such key',
+    });
+  });
+
+  test('is always one line that a forge takes', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...STATES), fc.string({ unit: 'binary', maxLength: 400 }), (state, reason) => {
+        const { description } = describeStatus(RUN, job({ state, reason }));
+        expect(Array.from(description).length).toBeLessThanOrEqual(140);
+        expect(description).not.toMatch(/\p{Cc}/u);
+      }),
+    );
+  });
+});
+
+test('statusContext: stable names, never longer than a forge takes, never two of one name', () => {
+  expect(statusContext('impgem', undefined, 'test')).toBe('impgem/test');
+  expect(statusContext('impgem', '', 'test (20, linux)')).toBe('impgem/test (20, linux)');
+  expect(statusContext('ci', 'nightly', 'test')).toBe('ci/nightly/test');
+  expect(statusContext('impgem', undefined, undefined)).toBe('impgem');
+  const long = ['a', 'b'].map((end) => statusContext('impgem', undefined, 'x'.repeat(300) + end));
+  expect(long[0]).not.toBe(long[1]);
+  expect(long[0]!.length).toBeLessThanOrEqual(200);
+});
+
+test('nextRetryDelay: grows, is bounded, and never comes before the forge allows', () => {
+  expect(nextRetryDelay(1, undefined, () => 0)).toBe(500);
+  expect(nextRetryDelay(1, undefined, () => 1)).toBe(1000);
+  expect(nextRetryDelay(4, undefined, () => 1)).toBe(8000);
+  expect(nextRetryDelay(1000, undefined, () => 1)).toBe(300_000);
+  expect(nextRetryDelay(1, 5000, () => 0)).toBe(5000);
+  expect(nextRetryDelay(1, 5000, () => 1)).toBe(6000);
+  expect(nextRetryDelay(1, 1e12, () => 0)).toBe(7_200_000);
+  fc.assert(
+    fc.property(fc.nat(100), (attempt) => {
+      const delay = nextRetryDelay(attempt);
+      expect(delay).toBeGreaterThanOrEqual(500);
+      expect(delay).toBeLessThanOrEqual(300_000);
+    }),
+  );
+});
