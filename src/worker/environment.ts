@@ -4,7 +4,7 @@
  * messages) and reach a step as values of variables only, never as Bash.
  */
 import { STEP_PATHS } from '../executors/executor.ts';
-import { parseRepository, type EventKind } from '../runs/event.ts';
+import type { EventKind } from '../runs/event.ts';
 import { cut, MAX_VARIABLE_BYTES } from './handover.ts';
 import type { Assignment } from './ports.ts';
 
@@ -25,7 +25,10 @@ export interface StepFacts {
 const PULL: EventKind[] = ['pull_request'];
 const event = (facts: StepFacts) => facts.assignment.event;
 const run = (facts: StepFacts) => facts.assignment.run;
-const repository = (facts: StepFacts) => parseRepository(run(facts).repository);
+const repository = (facts: StepFacts) => {
+  const [forge = '', owner = '', name = ''] = run(facts).repository.split('/');
+  return { forge, owner, name };
+};
 const seconds = (time: string | undefined) => (time === undefined ? undefined : Math.floor(Date.parse(time) / 1000));
 
 /** Every variable that Imp Gem sets, in the order of the docs. */
@@ -71,13 +74,10 @@ export const VARIABLES: Variable[] = [
   {
     name: 'CI_REPO',
     meaning: '`owner/name`',
-    value: (f) => {
-      const name = repository(f);
-      return name ? `${name.owner}/${name.name}` : run(f).repository;
-    },
+    value: (f) => `${repository(f).owner}/${repository(f).name}`,
   },
-  { name: 'CI_REPO_OWNER', meaning: 'Owner', value: (f) => repository(f)?.owner },
-  { name: 'CI_REPO_NAME', meaning: 'Name without owner', value: (f) => repository(f)?.name ?? run(f).repository },
+  { name: 'CI_REPO_OWNER', meaning: 'Owner', value: (f) => repository(f).owner },
+  { name: 'CI_REPO_NAME', meaning: 'Name without owner', value: (f) => repository(f).name },
   { name: 'CI_REPO_URL', meaning: 'Page of the repository', value: (f) => f.assignment.links.repository },
   { name: 'CI_REPO_CLONE_URL', meaning: 'Clone address, without credentials', value: (f) => f.assignment.links.clone },
   { name: 'CI_REPO_DEFAULT_BRANCH', meaning: 'Default branch, when known', value: (f) => event(f).defaultBranch },
@@ -93,7 +93,11 @@ export const VARIABLES: Variable[] = [
   { name: 'CI_STEP_NAME', meaning: 'Name of the step', value: (f) => f.step.name },
   { name: 'CI_STEP_NUMBER', meaning: 'Place of the step in its job, from 0', value: (f) => f.step.index },
   { name: 'CI_WORKSPACE', meaning: `\`${STEP_PATHS.workspace}\``, value: () => STEP_PATHS.workspace },
-  { name: 'CI_FORGE_TYPE', meaning: '`github` or `gitea`', value: (f) => repository(f)?.forge },
+  {
+    name: 'CI_FORGE_TYPE',
+    meaning: '`github` or `gitea`; `local` in `impgem run` of a checkout from elsewhere',
+    value: (f) => repository(f).forge,
+  },
   { name: 'CI_FORGE_URL', meaning: 'Address of the forge', value: (f) => f.assignment.links.forge },
   { name: 'CI_SYSTEM_NAME', meaning: '`impgem`', value: () => 'impgem' },
   {

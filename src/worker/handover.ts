@@ -44,7 +44,12 @@ export function parseHandover(files: Handover): HandedOn {
 
 type Report = (line: number, message: string) => void;
 
-function parseAssignments(text: string, nameProblem: (name: string) => string | undefined, report: Report) {
+/** Lines `NAME=value` and `NAME<<END` ... `END`; what is bad is reported and left out. */
+export function parseAssignments(
+  text: string,
+  nameProblem: (name: string) => string | undefined,
+  report: Report,
+): Map<string, string> {
   const found = new Map<string, string>();
   const lines = linesOf(text);
   for (let at = 0; at < lines.length; at++) {

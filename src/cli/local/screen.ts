@@ -1,0 +1,57 @@
+/** Lines that scroll, and on a terminal a block below them that is redrawn in place. */
+
+export interface ScreenStream {
+  isTTY?: boolean;
+  columns?: number;
+  write(text: string): unknown;
+}
+
+export interface Screen {
+  readonly live: boolean;
+  paint: (text: string, colour: Colour) => string;
+  line: (text: string) => void;
+  /** Replaces the block. Nothing off a terminal. */
+  block: (lines: string[]) => void;
+}
+
+export type Colour = 'red' | 'green' | 'yellow' | 'blue' | 'dim';
+const CODES: Record<Colour, number> = { red: 31, green: 32, yellow: 33, blue: 36, dim: 2 };
+
+export function createScreen(stream: ScreenStream, env: NodeJS.ProcessEnv = process.env): Screen {
+  const live = stream.isTTY === true && env['TERM'] !== 'dumb';
+  const colours = live && (env['NO_COLOR'] ?? '') === '';
+  let shown: string[] = [];
+  const clear = (): string => (shown.length === 0 ? '' : `\u001b[${shown.length}A\r\u001b[J`);
+  const draw = (): string => shown.map((line) => `${fit(line, stream.columns ?? 80)}\n`).join('');
+  return {
+    live,
+    paint: (text, colour) => (colours ? `\u001b[${CODES[colour]}m${text}\u001b[0m` : text),
+    line: (text) => stream.write(`${clear()}${text}\n${draw()}`),
+    block: (lines) => {
+      if (!live) return;
+      const before = clear();
+      shown = lines;
+      stream.write(before + draw());
+    },
+  };
+}
+
+const SGR = /\u001b\[[\d;]*m/g;
+
+/** As much as fits into one row, colours not counted: a row that wraps would break the redrawing. */
+function fit(line: string, columns: number): string {
+  if (line.replace(SGR, '').length < columns) return line;
+  return `${line.replace(SGR, '').slice(0, columns - 2)}…`;
+}
+
+/** A line of a step's output for a terminal: colours stay, what moves the cursor or rings goes. */
+export function showableLine(line: string): string {
+  const visible = line.slice(line.replace(/\r+$/, '').lastIndexOf('\r') + 1).replace(/\r+$/, '');
+  const coloured = visible.includes('\u001b[');
+  const safe = visible
+    .replace(/\u001b\[[\d;]*m|\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|.?)/g, (sequence) =>
+      /^\u001b\[[\d;]*m$/.test(sequence) ? sequence : '',
+    )
+    .replace(/[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f\u0080-\u009f]/g, '');
+  return coloured ? `${safe}\u001b[0m` : safe;
+}

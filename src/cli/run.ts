@@ -1,0 +1,189 @@
+/** `impgem run [FILE]`: the pipeline of this checkout, here and now, with no server and no Redis. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { readSettings } from '../config/read-settings.ts';
+import { parseDuration } from '../config/units.ts';
+import { InputError, messageOf } from '../errors.ts';
+import { hasErrors } from '../pipeline/diagnostic.ts';
+import { findPipelines, loadPipeline, type FileReader, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
+import { planPipeline } from '../pipeline/plan-pipeline.ts';
+import { renderDiagnostics } from '../pipeline/render-diagnostics.ts';
+import type { EventKind, PipelineEvent } from '../runs/event.ts';
+import type { Plan } from '../runs/plan.ts';
+import type { State } from '../runs/run.ts';
+import { EXIT } from './exit-codes.ts';
+import { openCheckout } from './local/checkout.ts';
+import { EVENT_KINDS, localEvent } from './local/local-event.ts';
+import { openLocalRuns, type FinishedRun } from './local/run-checkout.ts';
+import { createRunView } from './local/run-view.ts';
+import { createScreen, type Screen } from './local/screen.ts';
+import { readSecretsFile } from './local/secrets-file.ts';
+import { withEnvironment, withJobs } from './local/narrow-plan.ts';
+import { untilSignal } from './until-signal.ts';
+
+interface RunOptions {
+  event: EventKind;
+  branch?: string;
+  tag?: string;
+  job?: string[];
+  executor?: string;
+  secretsFile?: string;
+  env?: string[];
+  json?: boolean;
+}
+
+export function runCommand(): Command {
+  return new Command('run')
+    .description('run the pipeline of this checkout here, uncommitted changes included')
+    .argument('[file]', 'pipeline file; default: .impgem.yml, .impgem.yaml or every file of .impgem/')
+    .addOption(new Option('--event <kind>', 'event to run for').choices(EVENT_KINDS).default('push'))
+    .option('--branch <name>', 'branch of the event; default: the one checked out (pull_request: its target)')
+    .option('--tag <name>', 'tag, for --event tag')
+    .option('--job <id...>', 'only these jobs and what they need')
+    .addOption(new Option('--executor <name>', 'what runs steps').choices(['auto', 'docker', 'sandbox']))
+    .option('--secrets-file <path>', 'file of lines NAME=value; - is stdin')
+    .option('--env <NAME=value...>', 'further variables for every step')
+    .option('--json', 'the runs as JSON on stdout; what happens goes to stderr')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  impgem run
+  impgem run --job test --executor sandbox
+  impgem run .impgem/release.yml --event tag --tag v1.2.0 --secrets-file .secrets
+
+Exit code: 0 passed, 1 failed, 2 cancelled, 3 infrastructure error, 64 usage.
+Artifacts and logs stay in .impgem/local/ of the checkout.`,
+    )
+    .action(async (file: string | undefined, options: RunOptions) => {
+      const signal = untilSignal(() => process.exit(130));
+      try {
+        process.exitCode = await runHere(file, options, signal);
+      } catch (error) {
+        if (!(error instanceof InputError)) throw error;
+        process.stderr.write(`impgem run: ${messageOf(error)}\n`);
+        process.exitCode = EXIT.usage;
+      }
+    });
+}
+
+async function runHere(file: string | undefined, options: RunOptions, signal: AbortSignal): Promise<number> {
+  const checkout = await openCheckout(process.cwd());
+  const env = options.executor === undefined ? {} : { IMPGEM_EXECUTOR: options.executor };
+  const settings = readSettings({ ...process.env, ...env });
+  const secrets = options.secretsFile === undefined ? new Map<string, string>() : readSecretsFile(options.secretsFile);
+  const event = localEvent(
+    checkout,
+    { ...options, forges: { github: hostOf(settings.IMPGEM_GITHUB_URL), gitea: hostOf(settings.IMPGEM_GITEA_URL) } },
+    new Date().toISOString(),
+  );
+  const loaded = await loadHere(checkout.root, file);
+  const screen = createScreen(options.json === true ? process.stderr : process.stdout);
+  const jobTimeoutMs = parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000;
+  const plans = planAll(loaded, { event, defaults: { jobTimeoutMs } }, screen.live);
+  if (!plans) return EXIT.failed;
+  const chosen = plans
+    .map((plan) => withEnvironment(plan, options.env ?? []))
+    .map((plan) => (options.job === undefined ? plan : withJobs(plan, options.job)))
+    .filter((plan) => options.job === undefined || plan.jobs.length > 0);
+  if (chosen.length === 0) throw new InputError('job-unknown', noSuchJob(options.job ?? [], plans));
+
+  const cancel = cancelledBy(signal);
+  const runs = await openLocalRuns({ checkout, settings, event, secrets, cancel });
+  const finished: FinishedRun[] = [];
+  try {
+    for (const [index, plan] of chosen.entries()) {
+      const view = createRunView(screen);
+      const done = await runs.run(plan, view, index === chosen.length - 1);
+      view.end();
+      sayEnd(screen, done);
+      finished.push(done);
+    }
+  } finally {
+    await runs.close();
+  }
+  if (options.json === true) process.stdout.write(`${JSON.stringify({ runs: finished.map(shownAsJson) }, null, 2)}\n`);
+  return exitCodeOf(finished.map(({ record }) => record.state));
+}
+
+/** The task's own reason instead of the signal's name. */
+function cancelledBy(signal: AbortSignal): AbortSignal {
+  const controller = new AbortController();
+  const onAbort = (): void => {
+    process.stderr.write('\nimpgem run: cancelling; once more to leave at once\n');
+    controller.abort('cancelled by Ctrl-C');
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  return controller.signal;
+}
+
+function hostOf(address: string | undefined): string {
+  return address === undefined ? '' : new URL(address).hostname;
+}
+
+async function loadHere(root: string, file: string | undefined): Promise<LoadedPipeline[]> {
+  const reader: FileReader = {
+    list: (folder) => readdir(join(root, folder)).catch(() => []),
+    read: (path) => readFile(join(root, path), 'utf8').catch(() => undefined),
+  };
+  if (file === undefined) {
+    const found = await findPipelines(reader);
+    if (found.length === 0)
+      throw new InputError('no-pipeline', `${root} has no .impgem.yml, no .impgem.yaml and no file in .impgem/`);
+    return found;
+  }
+  const path = resolve(file);
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new InputError('no-pipeline', `${file} cannot be read: ${messageOf(error)}`, { cause: error });
+  });
+  return [await loadPipeline(relative(root, path), text, reader)];
+}
+
+/** Prints what is wrong; undefined when something is an error. */
+function planAll(
+  loaded: LoadedPipeline[],
+  input: { event: PipelineEvent; defaults: { jobTimeoutMs: number } },
+  color: boolean,
+): Plan[] | undefined {
+  const plans: Plan[] = [];
+  let bad = false;
+  for (const { pipeline, sources, diagnostics } of loaded) {
+    const result = pipeline && planPipeline(pipeline, input);
+    const all = [...diagnostics, ...(result?.diagnostics ?? [])];
+    if (all.length > 0) process.stderr.write(`${renderDiagnostics(all, sources, { color })}\n`);
+    bad ||= hasErrors(all);
+    if (result?.plan) plans.push(result.plan);
+  }
+  return bad ? undefined : plans;
+}
+
+function noSuchJob(wanted: string[], plans: Plan[]): string {
+  const known = plans.flatMap((plan) => plan.jobs.map((job) => job.id));
+  return `No job ${wanted.join(', ')}; there are: ${known.join(', ')}`;
+}
+
+const END_COLOURS = { succeeded: 'green', skipped: 'dim', cancelled: 'yellow' } as const;
+
+function sayEnd(screen: Screen, { record, artifacts, logs }: FinishedRun): void {
+  const colour = Object.entries(END_COLOURS).find(([state]) => state === record.state)?.[1] ?? 'red';
+  const name = record.pipeline === undefined ? 'run' : `run ${record.pipeline}`;
+  const reason = record.reason === undefined ? '' : `: ${record.reason}`;
+  screen.line(`${name} ${screen.paint(record.state, colour)}${reason}`);
+  const here = (path: string): string => relative(process.cwd(), path);
+  if (artifacts !== undefined) screen.line(`artifacts: ${here(artifacts)}`);
+  if (record.jobs.some((job) => job.startedAt !== undefined)) screen.line(`logs: ${here(logs)}`);
+}
+
+function shownAsJson({ record, artifacts, logs }: FinishedRun): object {
+  const { version: _, source: __, control: ___, ...run } = record;
+  return { ...run, artifacts, logs };
+}
+
+/** The worst of all: cancelled before infrastructure before failed. */
+function exitCodeOf(states: State[]): number {
+  if (states.includes('cancelled')) return EXIT.cancelled;
+  if (states.includes('errored')) return EXIT.infrastructure;
+  return states.includes('failed') ? EXIT.failed : EXIT.passed;
+}
