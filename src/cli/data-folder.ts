@@ -11,6 +11,7 @@ export function dataFolder(settings: Pick<Settings, 'IMPGEM_DATA'>): {
   runs: string;
   work: string;
   redis: string;
+  journal: string;
   secrets: string;
 } {
   const root = resolve(settings.IMPGEM_DATA);
@@ -24,6 +25,7 @@ export function dataFolder(settings: Pick<Settings, 'IMPGEM_DATA'>): {
     runs: at('runs'),
     work: at('work'),
     redis: at('redis'),
+    journal: at('journal'),
     secrets: at('secrets.env'),
   };
 }

@@ -13,7 +13,8 @@ import { createGit } from '../git/git.ts';
 import { createAllowList } from '../intake/allow-list.ts';
 import { createDeliveries } from '../intake/deliveries.ts';
 import { createPlanner } from '../intake/planner.ts';
-import { createReceive } from '../intake/receive.ts';
+import { openJournal } from '../intake/journal.ts';
+import { type AcceptedDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { checkRedis } from '../queue/connection.ts';
@@ -35,6 +36,9 @@ export interface ServerProcess {
 }
 
 const PLANNERS = 4;
+const JOURNAL_BYTES = 256 * 1024 ** 2;
+/** Looked at this often, beside at every reconnect. */
+const REPLAY_MS = 1000;
 const POSTERS = 4;
 /** Less free disk than this and nothing new is taken. */
 const MIN_FREE_BYTES = 100 * 1024 ** 2;
@@ -82,7 +86,20 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     log,
   });
+  const onError = sayOnce(log);
   const deliveries = createDeliveries(quick);
+  const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES });
+  const enqueue = createEnqueue({ deliveries, queues: web.queues });
+  const replay = (): void => {
+    if (journal.pending() === 0 || quick.status !== 'ready') return;
+    const count = journal.pending();
+    journal
+      .replay(async (entry) => void (await enqueue(entry)))
+      .then(() => log.info({ count }, 'deliveries from the journal are queued'))
+      .catch((error: unknown) => onError(`journal: ${messageOf(error)}`));
+  };
+  quick.on('ready', replay);
+  const replayTimer = setInterval(replay, REPLAY_MS);
   const service = createRunService({
     store: web.store,
     lifecycle: web.lifecycle,
@@ -93,7 +110,6 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
   });
 
-  const onError = sayOnce(log);
   const consumers = [
     consume<EventPayload>(
       EVENT_QUEUE,
@@ -129,7 +145,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       close: (key) => announced.close(key),
     },
     artifacts,
-    receive: createReceive({ forges, deliveries, queues: web.queues, allowed }),
+    receive: createReceive({ forges, deliveries, queues: web.queues, journal, allowed }),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
     ready: () => checkReady(quick, data.root),
     metrics: () => Promise.resolve(''),
@@ -148,6 +164,8 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     async close() {
       await server.close();
       reconciler.close();
+      clearInterval(replayTimer);
+      await journal.close();
       await Promise.all(consumers.map((consumer) => consumer.close()));
       await logs.dispose();
       for (const redis of [patient, quick, blocking, subscriber]) redis.disconnect();

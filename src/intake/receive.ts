@@ -4,8 +4,9 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { InputError } from '../errors.ts';
 import type { Forge } from '../forges/forge.ts';
 import type { Queues } from '../queue/queues.ts';
-import type { ForgeName } from '../runs/event.ts';
-import type { Deliveries } from './deliveries.ts';
+import type { ForgeName, PipelineEvent } from '../runs/event.ts';
+import type { Deliveries, DeliveryHead } from './deliveries.ts';
+import type { Journal } from './journal.ts';
 
 export interface Receipt {
   delivery: string;
@@ -13,18 +14,29 @@ export interface Receipt {
   reason?: string;
 }
 
+/** What is kept of an accepted delivery until it is planned. */
+export interface AcceptedDelivery {
+  head: DeliveryHead;
+  event: PipelineEvent;
+}
+
 export interface ReceiveDeps {
   forges: Map<ForgeName, Forge>;
   deliveries: Deliveries;
   queues: Pick<Queues, 'addEvent'>;
+  journal: Pick<Journal<AcceptedDelivery>, 'append' | 'pending'>;
   allowed(repository: string): boolean;
   now?: () => Date;
 }
 
 export type ReceiveDelivery = (forge: ForgeName, headers: IncomingHttpHeaders, body: Buffer) => Promise<Receipt>;
 
-/** Throws InputError: 401 for the signature, 400 for the body, 404 for a forge that is not set up. */
+/**
+ * Throws InputError: 401 for the signature, 400 for the body, 404 for a forge that is not set up; InfrastructureError when
+ * neither Redis nor the journal could take it.
+ */
 export function createReceive(deps: ReceiveDeps): ReceiveDelivery {
+  const enqueue = createEnqueue(deps);
   return async (name, headers, body) => {
     const forge = deps.forges.get(name);
     if (!forge)
@@ -42,21 +54,41 @@ export function createReceive(deps: ReceiveDeps): ReceiveDelivery {
       ...(parsed.repository === undefined ? {} : { repository: parsed.repository }),
     };
     const ignore = async (reason: string): Promise<Receipt> => {
-      await deps.deliveries.ignore(head, reason);
+      // It leads to nothing, so that Redis is away is no reason to refuse it.
+      await deps.deliveries.ignore(head, reason).catch(() => undefined);
       return { delivery: parsed.delivery, result: 'ignored', reason };
     };
     if (parsed.kind === 'ignored') return ignore(parsed.reason);
     if (!deps.allowed(parsed.repository)) return ignore(`${parsed.repository} is not in IMPGEM_ALLOW_REPOSITORIES`);
 
+    const entry: AcceptedDelivery = { head, event: parsed.event };
+    const accepted: Receipt = { delivery: parsed.delivery, result: 'accepted' };
+    // Once something is in the journal everything goes there, or a later push would pass an earlier one.
+    if (deps.journal.pending() > 0) {
+      await deps.journal.append(entry);
+      return accepted;
+    }
+    try {
+      return (await enqueue(entry)) ? accepted : { delivery: parsed.delivery, result: 'duplicate' };
+    } catch {
+      // Whatever Redis did of it is done again from the journal, to no further effect.
+      await deps.journal.append(entry);
+      return accepted;
+    }
+  };
+}
+
+/** Puts an event into the queue and remembers its delivery. False: it was seen before and did not fail. */
+export function createEnqueue(deps: { deliveries: Pick<Deliveries, 'accept'>; queues: Pick<Queues, 'addEvent'> }) {
+  return async ({ head, event }: AcceptedDelivery): Promise<boolean> => {
     // Both at once, for speed. The event goes in even for a duplicate: planning it again changes nothing, and if the
     // first try died between the two writes (and so was never answered), the redelivery is what heals it.
     const [tries] = await Promise.all([
       deps.deliveries.accept(head),
-      deps.queues.addEvent(eventId(name, parsed.delivery, 1), { event: parsed.event, tries: 1 }),
+      deps.queues.addEvent(eventId(head.forge, head.id, 1), { event, tries: 1 }),
     ]);
-    if (tries === 0) return { delivery: parsed.delivery, result: 'duplicate' };
-    if (tries > 1) await deps.queues.addEvent(eventId(name, parsed.delivery, tries), { event: parsed.event, tries });
-    return { delivery: parsed.delivery, result: 'accepted' };
+    if (tries > 1) await deps.queues.addEvent(eventId(head.forge, head.id, tries), { event, tries });
+    return tries > 0;
   };
 }
 

@@ -9,8 +9,8 @@ import type { Planner } from './planner.ts';
 export interface TriggerDeps {
   planner: Pick<Planner, 'plan'>;
   forges: Map<ForgeName, unknown>;
-  allowed(repository: string): boolean;
-  isRefName(ref: string): boolean;
+  allowed: (repository: string) => boolean;
+  isRefName: (ref: string) => boolean;
 }
 
 export type Trigger = (repository: string, ref: string) => Promise<RunRecord[]>;

@@ -16,6 +16,8 @@ export function connectRedis(url: string, patience: Patience, onError: (message:
     enableOfflineQueue: patience === 'patient',
     retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 5), 1000),
     connectTimeout: 3000,
+    // A Redis that is stopped, not gone, must not hold a webhook for longer than its forge waits.
+    ...(patience === 'fail-fast' ? { commandTimeout: 2000 } : {}),
   } satisfies RedisOptions;
   const socket = /^unix:\/\/(\/.+)$/.exec(url)?.[1];
   const redis = socket ? new Redis({ ...options, path: socket }) : new Redis(url, options);
