@@ -21,6 +21,7 @@ export interface BlobStore {
   add(content: AsyncIterable<Buffer>, limit?: number): Promise<Blob>;
   /** Undefined: it is not there. The caller closes the handle. */
   open(sha256: string): Promise<FileHandle | undefined>;
+  remove(sha256: string): Promise<void>;
   /** Removes what `keep` does not name and what was left half-written; gives the blobs removed. */
   sweep(keep: ReadonlySet<string>, now?: number): Promise<Blob[]>;
 }
@@ -83,7 +84,7 @@ export function createBlobStore(folder: string): BlobStore {
     }
     return removed;
   };
-  return { add, open: openBlob, sweep };
+  return { add, open: openBlob, remove: (sha256) => rm(place(sha256), { force: true }), sweep };
 }
 
 async function write(path: string, content: AsyncIterable<Buffer>, limit: number): Promise<Blob> {
