@@ -1,9 +1,8 @@
 /** Builds dist/: the command with its lazily loaded parts, and the script and style sheet of the pages. */
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync } from 'node:fs';
 import { build, context } from 'esbuild';
 
 const watch = process.argv.includes('--watch');
-rmSync('dist', { recursive: true, force: true });
 
 const node = {
   entryPoints: { impgem: 'src/cli/main.ts', ...(existsSync('bench/main.ts') ? { bench: 'bench/main.ts' } : {}) },
@@ -18,7 +17,7 @@ const node = {
   logLevel: 'warning',
 };
 const pages = {
-  entryPoints: { page: 'src/web/client/page.ts' },
+  entryPoints: ['run-page.ts', 'list-page.ts', 'style.css'].map((name) => `src/web/client/${name}`),
   outdir: 'dist/web',
   bundle: true,
   minify: true,

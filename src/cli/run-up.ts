@@ -77,6 +77,7 @@ function redisPart(folder: string, socket: string): Part {
       ...['--maxmemory-policy', 'noeviction', '--daemonize', 'no', '--loglevel', 'warning', '--logfile', ''],
     ],
     env: { PATH: process.env['PATH'] ?? '' },
+    quiet: true,
   };
 }
 

@@ -3,13 +3,11 @@ import { hostname } from 'node:os';
 import { mkdir } from 'node:fs/promises';
 import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import { createCacheStore } from '../artifacts/cache-store.ts';
-import { createHttpArtifactStore } from '../artifacts/http-artifact-store.ts';
 import type { Settings } from '../config/schema.ts';
 import { parseDuration } from '../config/units.ts';
 import { messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
 import { createGit } from '../git/git.ts';
-import { createHttpLogWriter } from '../logs/http-log-writer.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { createFeed } from '../queue/feed.ts';
 import {
@@ -27,7 +25,7 @@ import { createJobSource } from '../runs/job-source.ts';
 import { LEASE_MS } from '../runs/leases.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { createJobRunner } from '../worker/job-runner.ts';
-import type { Assignment } from '../worker/ports.ts';
+import type { ArtifactStore, Assignment, LogWriter } from '../worker/ports.ts';
 import { type HeldAssignment, work } from '../worker/work.ts';
 import { chooseExecutor } from './choose-executor.ts';
 import { dataFolder } from './data-folder.ts';
@@ -39,6 +37,21 @@ import { createWorkspaces } from './workspaces.ts';
 export interface WorkerProcess {
   /** Takes nothing new, lets short jobs finish, hands the others over. */
   close(): Promise<void>;
+}
+
+/** On the server's disk, or, for a worker on another machine, over HTTP: loaded only when needed. */
+async function openStores(
+  settings: Settings,
+  data: { logs: string; artifacts: string },
+): Promise<{ logs: LogWriter; artifacts: ArtifactStore }> {
+  if (settings.IMPGEM_SERVER_URL === undefined)
+    return { logs: createLogStore(data.logs), artifacts: createArtifactStore(data.artifacts) };
+  const server = { url: settings.IMPGEM_SERVER_URL, token: settings.IMPGEM_API_TOKEN ?? '' };
+  const [{ createHttpLogWriter }, { createHttpArtifactStore }] = await Promise.all([
+    import('../logs/http-log-writer.ts'),
+    import('../artifacts/http-artifact-store.ts'),
+  ]);
+  return { logs: createHttpLogWriter(server), artifacts: createHttpArtifactStore(server) };
 }
 
 const BEAT_MS = LEASE_MS / 5;
@@ -65,14 +78,9 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const executor = await chooseExecutor(settings);
   log.info({ executor: await executor.describe(), name, labels }, 'worker ready');
 
-  const remote =
-    settings.IMPGEM_SERVER_URL === undefined
-      ? undefined
-      : { url: settings.IMPGEM_SERVER_URL, token: settings.IMPGEM_API_TOKEN ?? '' };
-  const logs = announceLogs(remote ? createHttpLogWriter(remote) : createLogStore(data.logs), (message) =>
-    runs.store.notify(message),
-  );
-  const artifacts = remote ? createHttpArtifactStore(remote) : createArtifactStore(data.artifacts);
+  const stores = await openStores(settings, data);
+  const logs = announceLogs(stores.logs, (message) => runs.store.notify(message));
+  const { artifacts } = stores;
   const caches = createCacheStore(data.caches);
   const workspaces = createWorkspaces(
     createGit({

@@ -5,7 +5,7 @@ import { Command, Option } from 'commander';
 import { readSettings } from '../config/read-settings.ts';
 import { parseDuration } from '../config/units.ts';
 import { InputError, messageOf } from '../errors.ts';
-import { hasErrors } from '../pipeline/diagnostic.ts';
+import { type Diagnostic, hasErrors } from '../pipeline/diagnostic.ts';
 import { findPipelines, loadPipeline, type FileReader, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
 import { planPipeline } from '../pipeline/plan-pipeline.ts';
 import { renderDiagnostics } from '../pipeline/render-diagnostics.ts';
@@ -81,8 +81,14 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
   const loaded = await loadHere(checkout.root, file);
   const screen = createScreen(options.json === true ? process.stderr : process.stdout);
   const jobTimeoutMs = parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000;
-  const plans = planAll(loaded, { event, defaults: { jobTimeoutMs } }, screen.live);
-  if (!plans) return EXIT.failed;
+  const { plans, diagnostics } = planAll(loaded, { event, defaults: { jobTimeoutMs } }, screen.live);
+  const print = (runs: object[]): void => {
+    if (options.json === true) process.stdout.write(`${JSON.stringify({ runs, diagnostics }, null, 2)}\n`);
+  };
+  if (hasErrors(diagnostics)) {
+    print([]);
+    return EXIT.failed;
+  }
   const chosen = plans
     .map((plan) => withEnvironment(plan, options.env ?? []))
     .map((plan) => (options.job === undefined ? plan : withJobs(plan, options.job)))
@@ -103,7 +109,7 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
   } finally {
     await runs.close();
   }
-  if (options.json === true) process.stdout.write(`${JSON.stringify({ runs: finished.map(shownAsJson) }, null, 2)}\n`);
+  print(finished.map(shownAsJson));
   return exitCodeOf(finished.map(({ record }) => record.state));
 }
 
@@ -141,22 +147,22 @@ async function loadHere(root: string, file: string | undefined): Promise<LoadedP
   return [await loadPipeline(relative(root, path), text, reader)];
 }
 
-/** Prints what is wrong; undefined when something is an error. */
+/** Prints what is wrong, and plans the rest. */
 function planAll(
   loaded: LoadedPipeline[],
   input: { event: PipelineEvent; defaults: { jobTimeoutMs: number } },
   color: boolean,
-): Plan[] | undefined {
+): { plans: Plan[]; diagnostics: Diagnostic[] } {
   const plans: Plan[] = [];
-  let bad = false;
-  for (const { pipeline, sources, diagnostics } of loaded) {
+  const diagnostics: Diagnostic[] = [];
+  for (const { pipeline, sources, diagnostics: found } of loaded) {
     const result = pipeline && planPipeline(pipeline, input);
-    const all = [...diagnostics, ...(result?.diagnostics ?? [])];
+    const all = [...found, ...(result?.diagnostics ?? [])];
     if (all.length > 0) process.stderr.write(`${renderDiagnostics(all, sources, { color })}\n`);
-    bad ||= hasErrors(all);
+    diagnostics.push(...all);
     if (result?.plan) plans.push(result.plan);
   }
-  return bad ? undefined : plans;
+  return { plans, diagnostics };
 }
 
 function noSuchJob(wanted: string[], plans: Plan[]): string {

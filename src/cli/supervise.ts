@@ -7,6 +7,8 @@ export interface Part {
   command: string;
   args: string[];
   env: NodeJS.ProcessEnv;
+  /** Its lines are said only when it ends by itself. */
+  quiet?: boolean;
 }
 
 export interface Supervised {
@@ -20,6 +22,8 @@ const FIRST_DELAY_MS = 200;
 const MAX_DELAY_MS = 10_000;
 /** A part that ran this long is healthy again. */
 const HEALTHY_MS = 30_000;
+/** Last lines of a quiet part. */
+const TAIL = 20;
 
 /** `say` gets the part's own lines (stderr and stdout) and what happens to it. */
 export function supervise(part: Part, say: (line: string) => void): Supervised {
@@ -29,11 +33,17 @@ export function supervise(part: Part, say: (line: string) => void): Supervised {
   let timer: NodeJS.Timeout | undefined;
   let gone: (() => void) | undefined;
 
+  let tail: string[] = [];
+  const hear = (line: string): void => {
+    if (part.quiet) tail = [...tail, line].slice(-TAIL);
+    else say(line);
+  };
+
   const start = (): void => {
     const startedAt = Date.now();
     const next = spawn(part.command, part.args, { env: part.env, stdio: ['ignore', 'pipe', 'pipe'] });
     child = next;
-    for (const stream of [next.stdout, next.stderr]) createInterface({ input: stream }).on('line', say);
+    for (const stream of [next.stdout, next.stderr]) createInterface({ input: stream }).on('line', hear);
     next.once('error', (error) => say(`${part.name}: cannot be started: ${error.message}`));
     next.once('close', (code, signal) => {
       child = undefined;
@@ -41,6 +51,8 @@ export function supervise(part: Part, say: (line: string) => void): Supervised {
         gone?.();
         return;
       }
+      for (const line of tail) say(line);
+      tail = [];
       if (Date.now() - startedAt > HEALTHY_MS) delay = FIRST_DELAY_MS;
       say(`${part.name}: ended (${signal ?? `exit code ${String(code)}`}); it is started again in ${delay} ms`);
       timer = setTimeout(start, delay);

@@ -85,7 +85,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
           id,
           event: { ...event, sha: commit.sha },
           sha: commit.sha,
-          message: commit.message,
+          message: commit.message.trimEnd(),
           author: commit.author,
           plan: planned.plan ?? { ...NO_PLAN, file: one.file, pipeline: one.name },
           ...(bad ? { error: firstLine(diagnostics) } : {}),

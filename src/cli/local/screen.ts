@@ -22,7 +22,9 @@ export function createScreen(stream: ScreenStream, env: NodeJS.ProcessEnv = proc
   const colours = live && (env['NO_COLOR'] ?? '') === '';
   let shown: string[] = [];
   const clear = (): string => (shown.length === 0 ? '' : `\u001b[${shown.length}A\r\u001b[J`);
-  const draw = (): string => shown.map((line) => `${fit(line, stream.columns ?? 80)}\n`).join('');
+  // Some terminals say 0.
+  const width = (): number => (stream.columns !== undefined && stream.columns > 0 ? stream.columns : 80);
+  const draw = (): string => shown.map((line) => `${fit(line, width())}\n`).join('');
   return {
     live,
     paint: (text, colour) => (colours ? `\u001b[${CODES[colour]}m${text}\u001b[0m` : text),

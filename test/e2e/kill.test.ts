@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Product, startProduct } from '../support/product.ts';
+
+let product: Product;
+beforeAll(async () => {
+  product = await startProduct();
+});
+afterAll(() => product.stop());
+
+const SLOW =
+  'steps:\n  - { name: slow, run: "echo started; sleep 2; echo done" }\n  - { name: after, run: echo after }\n';
+
+const textOf = async (run: string, query: string): Promise<string> =>
+  (await fetch(`${product.url}/api/runs/${run}/logs?${query}`)).text();
+
+describe('a worker killed with -9 in the middle of a step', () => {
+  it('loses the job to the next worker, which runs it again, and the log says so', async () => {
+    const first = await product.startWorker({ IMPGEM_WORKER_NAME: 'w1' });
+    const { delivery, sha } = await product.push('gem/kill', { '.impgem.yml': SLOW });
+    await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    await first.stop('SIGKILL');
+    await product.startWorker({ IMPGEM_WORKER_NAME: 'w2' });
+    const run = await product.runOf(delivery);
+    expect(run).toMatchObject({ state: 'succeeded', jobs: [{ attempt: 2, worker: 'w2', state: 'succeeded' }] });
+    expect(await textOf(run.id, 'job=main&step=slow')).toBe('started\ndone\n');
+    expect(await textOf(run.id, 'job=main')).toMatch(/worker w1 was lost/);
+    // The log of the first attempt is kept beside.
+    expect(await textOf(run.id, 'job=main&step=slow&attempt=1')).toBe('started\n');
+    const posts = product.forge.posts.filter((post) => post.sha === sha).map((post) => post.state);
+    expect(posts).toEqual(['pending', 'success']);
+  });
+
+  it('gives its jobs back at once when it starts again under its name', async () => {
+    const worker = await product.startWorker({ IMPGEM_WORKER_NAME: 'w3', IMPGEM_WORKER_LABELS: 'special' });
+    const pipeline = `jobs:\n  main:\n    runs-on: [special]\n    ${SLOW.replaceAll('\n', '\n    ')}`;
+    const { delivery } = await product.push('gem/again', { '.impgem.yml': pipeline.trimEnd() + '\n' });
+    await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    await worker.stop('SIGKILL');
+    await product.startWorker({ IMPGEM_WORKER_NAME: 'w3', IMPGEM_WORKER_LABELS: 'special' });
+    const run = await product.runOf(delivery);
+    expect(run).toMatchObject({ state: 'succeeded', jobs: [{ attempt: 2, worker: 'w3' }] });
+    expect(await textOf(run.id, 'job=main')).toMatch(/worker w3 was restarted/);
+  });
+});
+
+describe('a server killed with -9', () => {
+  it('goes on where it was: what was accepted is planned, what runs is followed to its status', async () => {
+    const { delivery, sha } = await product.push('gem/server', { '.impgem.yml': SLOW });
+    await product.server.stop('SIGKILL');
+    await product.startServer();
+    const run = await product.runOf(delivery);
+    expect(run.state).toBe('succeeded');
+    await expect
+      .poll(() => product.forge.posts.filter((post) => post.sha === sha).at(-1)?.state, { timeout: 30_000 })
+      .toBe('success');
+  });
+});
+
+describe('a Redis killed with -9 and started again', () => {
+  it('loses no push that came meanwhile', async () => {
+    await product.redis.kill();
+    const { delivery } = await product.push('gem/redis', { '.impgem.yml': 'steps: [{ run: echo here }]\n' });
+    await product.redis.start();
+    const run = await product.runOf(delivery);
+    expect(run.state).toBe('succeeded');
+  });
+});
