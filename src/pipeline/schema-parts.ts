@@ -186,7 +186,7 @@ const Need = Type.Union(
       {
         name: text('a name', { description: 'What is needed.', examples: ['build'] }),
         optional: Type.Optional(
-          Type.Boolean({ description: 'true: waited for, but it may fail or be skipped.', examples: [true] }),
+          Type.Boolean({ description: 'true: waited for, but it may have been skipped.', examples: [true] }),
         ),
       },
       { ...closed, title: 'an entry of `needs`' },
