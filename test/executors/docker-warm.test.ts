@@ -41,8 +41,7 @@ async function warmUp(): Promise<void> {
     reject: false,
   });
   let seen = 0;
-  for await (const line of events) if (line.includes('start') && ++seen === 3) break;
-  events.kill();
+  for await (const line of events) if (line.includes('start') && ++seen === 3) events.kill();
 }
 
 it('runs the first steps of a job in containers that were warm, in its own folders', async () => {
