@@ -134,6 +134,10 @@ export interface Executor {
   readonly name: string;
   /** Whether jobs outlive their worker, so that another can `adopt` them. */
   readonly adopts: boolean;
+  /**
+   * Called before anything is put into the job's folder: until it returns its promise, it may replace the empty
+   * `workspace/` and `home/` by folders of its own, which containers started ahead have mounted already.
+   */
   prepare(job: JobContext): Promise<JobSandbox>;
   /** The job's sandbox if it still lives in the same attempt, else undefined. Never starts anything. */
   adopt(job: JobContext): Promise<AdoptedJob | undefined>;

@@ -59,10 +59,13 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
     ...(objects === undefined ? {} : { objects }),
     ready: earlier
       ? Promise.resolve()
-      : fillWorkspace(assignment, ports, folder, stop.signal).then(({ objects }) => {
-          // An executor that looks only when a task starts finds them here.
-          if (objects !== undefined) context.objects = objects;
-        }),
+      : // Only after `prepare` was called: an executor may then put folders of its own in the place of the empty ones.
+        Promise.resolve()
+          .then(() => fillWorkspace(assignment, ports, folder, stop.signal))
+          .then(({ objects }) => {
+            // An executor that looks only when a task starts finds them here.
+            if (objects !== undefined) context.objects = objects;
+          }),
     image: assignment.spec.image ?? defaults.image,
     trusted: assignment.trusted,
     note: (line) => log.note(line),
