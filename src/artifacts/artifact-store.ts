@@ -7,6 +7,7 @@ import { ImpGemError, InputError } from '../errors.ts';
 import type { ArtifactFile, ArtifactStore } from '../worker/ports.ts';
 import { createBlobStore, type Blob, type BlobStore } from './blob-store.ts';
 import { createManifests, type ArtifactEntry, type Manifests } from './manifest.ts';
+import { mapParallel } from './map-parallel.ts';
 import { openPlainFile } from './open-plain-file.ts';
 import { checkPath } from './safe-path.ts';
 
@@ -178,17 +179,4 @@ async function sweep(manifests: Manifests, blobs: BlobStore, now: number): Promi
     for (const entry of await manifests.read(run)) if (!isExpired(entry, now)) keep.add(entry.sha256);
   }
   return (await blobs.sweep(keep, now)).reduce((sum, blob) => sum + blob.size, 0);
-}
-
-async function mapParallel<T, R>(items: T[], width: number, task: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  // A generator, for it ends for all who take from it as soon as one of them throws.
-  const queue = (function* () {
-    yield* items.entries();
-  })();
-  const work = async () => {
-    for (const [n, item] of queue) results[n] = await task(item);
-  };
-  await Promise.all(Array.from({ length: width }, work));
-  return results;
 }

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImpGemError, diskError, messageOf, systemCode } from '../errors.ts';
+import { ImpGemError, InputError, diskError, messageOf, systemCode } from '../errors.ts';
 
 const SHA256 = /^[0-9a-f]{64}$/;
 /** What is younger is left alone by a sweep: it may be about to be named by a manifest. */
@@ -17,7 +17,7 @@ export interface Blob {
 
 /** Contents by their SHA-256, each stored once at `<folder>/<2 characters>/<sha256>`; whole or not at all. */
 export interface BlobStore {
-  /** Hashes while it copies. ImpGemError `quota` when there are more than `limit` bytes. */
+  /** Hashes while it copies. InputError `quota` (413) when there are more than `limit` bytes. */
   add(content: AsyncIterable<Buffer>, limit?: number): Promise<Blob>;
   /** Undefined: it is not there. The caller closes the handle. */
   open(sha256: string): Promise<FileHandle | undefined>;
@@ -94,7 +94,8 @@ async function write(path: string, content: AsyncIterable<Buffer>, limit: number
   try {
     for await (const block of source(content)) {
       size += block.length;
-      if (size > limit) throw new ImpGemError('quota', `It is larger than the ${limit} bytes that are allowed.`);
+      if (size > limit)
+        throw new InputError('quota', `It is larger than the ${limit} bytes that are allowed.`, { status: 413 });
       hash.update(block);
       for (let done = 0; done < block.length;) done += (await file.write(block, done)).bytesWritten;
     }
@@ -111,7 +112,7 @@ async function* source(content: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     yield* content;
   } catch (error) {
     if (error instanceof ImpGemError) throw error;
-    throw new ImpGemError('content-cut', `The content could not be read to its end: ${messageOf(error)}.`, {
+    throw new InputError('content-cut', `The content could not be read to its end: ${messageOf(error)}.`, {
       cause: error,
     });
   }

@@ -100,7 +100,10 @@ describe('append', () => {
     const store = openStore('/dev/full/logs');
     await expect(store.append(KEY, 0, Buffer.from('x'))).rejects.toEqual(code('disk-error'));
     await expect(store.append(KEY, 0, Buffer.from('x'))).rejects.not.toThrow('/dev');
-    const full = diskError('the log', Object.assign(new Error('ENOSPC: no space left, write /srv/x'), { code: 'ENOSPC' }));
+    const full = diskError(
+      'the log',
+      Object.assign(new Error('ENOSPC: no space left, write /srv/x'), { code: 'ENOSPC' }),
+    );
     expect(full).toMatchObject({ code: 'disk-full', retryable: true });
     expect(full.message).not.toContain('/srv');
   });
