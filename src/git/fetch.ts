@@ -89,7 +89,7 @@ export function explained(error: unknown): unknown {
       'The forge refused access to the repository: check the token and what it may read',
       false,
     );
-  if (/unable to update url base from redirection|redirect/i.test(words))
+  if (/returned error: 30\d|redirect/i.test(words))
     return because(
       'git-redirected',
       'The forge answered with a redirect, which is not followed: check the forge address and whether the repository was renamed',

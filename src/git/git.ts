@@ -152,7 +152,7 @@ export function createGit(options: GitOptions): Git {
       const object = await readPath(repository, sha, path);
       return object?.type === 'tree' ? parseTree(object) : undefined;
     },
-    changedPaths: (repository, change) => {
+    changedPaths: async (repository, change) => {
       checkSha(change.sha);
       return changedPaths(call(repository), change);
     },

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -15,12 +16,11 @@ const POLL_MS = 20;
 export function createMirrorLock(options: { staleMs: number }) {
   const queues = new Map<string, Promise<unknown>>();
   const me = `${process.pid} ${startTime(process.pid)} ${hostname()}`;
-  let counter = 0;
 
   /** Gives whether another had it. */
   async function acquire(file: string, signal: AbortSignal | undefined): Promise<boolean> {
     let waited = false;
-    const own = `${file}.${process.pid}.${++counter}`;
+    const own = `${file}.${randomUUID()}`;
     await mkdir(dirname(file), { recursive: true });
     await writeFile(own, me);
     try {

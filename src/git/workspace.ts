@@ -31,7 +31,7 @@ export async function fillWorkspace(
   call: Omit<GitCall, 'args'>,
   options: WorkspaceOptions,
 ): Promise<{ objects?: string }> {
-  const { folder, sha, clone } = options;
+  const { folder, sha, clone, branch } = options;
   const objects = join(call.gitDir, 'objects');
   const gitDir = join(folder, '.git');
   await mkdir(join(gitDir, 'objects/info'), { recursive: true });
@@ -40,14 +40,18 @@ export async function fillWorkspace(
     mkdir(join(gitDir, 'objects/pack'), { recursive: true }),
     mkdir(join(gitDir, 'refs/heads'), { recursive: true }),
     writeFile(alternates, `${objects}\n`),
-    writeFile(join(gitDir, 'HEAD'), options.branch === undefined ? `${sha}\n` : `ref: refs/heads/${options.branch}\n`),
+    writeFile(join(gitDir, 'HEAD'), `${sha}\n`),
     writeFile(join(gitDir, 'config'), await workspaceConfig(call.gitDir, options.source.url)),
     writeFile(join(gitDir, 'packed-refs'), await packedRefs(call.gitDir, options)),
     clone.depth > 0 ? writeFile(join(gitDir, 'shallow'), await boundary(call, sha, clone.depth)) : undefined,
   ]);
   await checkOut({ ...call, gitDir, workTree: folder });
-  await rm(join(gitDir, 'ORIG_HEAD'), { force: true });
-  await writeFile(alternates, `${STEP_PATHS.objects}\n`);
+  await Promise.all([
+    rm(join(gitDir, 'ORIG_HEAD'), { force: true }),
+    // Only now, so that no ref is written: a branch name becomes no path on the host.
+    branch === undefined ? undefined : writeFile(join(gitDir, 'HEAD'), `ref: refs/heads/${branch}\n`),
+    writeFile(alternates, `${STEP_PATHS.objects}\n`),
+  ]);
   return { objects };
 }
 

@@ -1,6 +1,7 @@
 /** A real git remote over HTTP (`git http-backend`) on loopback, and helpers that make repositories and commits. */
 import { execFile, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -81,6 +82,8 @@ export interface GitServer {
   requests: string[];
   /** While set, requests are taken and never answered. */
   hang: boolean;
+  /** Waits until as many requests were taken. */
+  requested(count: number): Promise<void>;
   /** While set, every request is answered with a redirect there. */
   redirect: string | undefined;
   close(): Promise<void>;
@@ -90,11 +93,15 @@ export interface GitServerOptions {
   /** Folder with `owner/name.git`. */
   root: string;
   credentials?: { username: string; password: string };
+  /** Speaks only the first protocol version, which gives no object by its id. */
+  old?: boolean;
 }
 
 export async function startGitServer(options: GitServerOptions): Promise<GitServer> {
+  const changed = new EventEmitter().setMaxListeners(0);
   const server = createServer((request, response) => {
     state.requests.push(`${request.method ?? ''} ${request.url ?? ''}`);
+    changed.emit('request');
     if (state.hang) return;
     if (state.redirect !== undefined) {
       response.writeHead(302, { location: `${state.redirect}${request.url ?? ''}` }).end();
@@ -104,7 +111,7 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
       response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();
       return;
     }
-    serve(options.root, request, response);
+    serve(options, request, response);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const state: GitServer = {
@@ -112,6 +119,9 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
     requests: [],
     hang: false,
     redirect: undefined,
+    requested: async (count) => {
+      while (state.requests.length < count) await once(changed, 'request');
+    },
     close: async () => {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -127,14 +137,14 @@ function isAllowed(request: IncomingMessage, credentials: GitServerOptions['cred
 }
 
 /** CGI, as RFC 3875 has it: variables in, headers and body out. */
-function serve(root: string, request: IncomingMessage, response: ServerResponse): void {
+function serve({ root, old }: GitServerOptions, request: IncomingMessage, response: ServerResponse): void {
   const url = new URL(request.url ?? '/', 'http://localhost');
   const backend = spawn('git', ['http-backend'], {
     env: {
       ...ENV,
       GIT_PROJECT_ROOT: root,
       GIT_HTTP_EXPORT_ALL: '1',
-      GIT_PROTOCOL: String(request.headers['git-protocol'] ?? ''),
+      GIT_PROTOCOL: old ? '' : String(request.headers['git-protocol'] ?? ''),
       PATH_INFO: decodeURIComponent(url.pathname),
       QUERY_STRING: url.search.slice(1),
       REQUEST_METHOD: request.method,
