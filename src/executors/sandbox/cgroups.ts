@@ -12,6 +12,7 @@ import {
   rmdirSync,
   writeFileSync,
 } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError, messageOf } from '../../errors.ts';
@@ -21,7 +22,7 @@ export type Controller = 'memory' | 'pids' | 'cpu';
 
 export interface StepGroup {
   /** Moves a process into the group; what it starts from then on is in it too. */
-  add: (pid: number) => void;
+  add: (pid: number) => Promise<void>;
   /** How many processes of the group the kernel has killed for memory so far. */
   memoryKills: () => number;
   /** Kills what is in it and removes it. */
@@ -71,8 +72,9 @@ export function findCgroups(): Cgroups | undefined {
         });
       }
       return {
-        add: (pid) => {
-          for (const { folder } of groups) writeFileSync(join(folder, 'cgroup.procs'), String(pid));
+        // Not synchronous: the kernel may take many milliseconds for it.
+        add: async (pid) => {
+          for (const { folder } of groups) await writeFile(join(folder, 'cgroup.procs'), String(pid));
         },
         memoryKills: () => groups.reduce((sum, group) => sum + memoryKills(group.base, group.folder), 0),
         remove: () => remove(name),

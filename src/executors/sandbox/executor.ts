@@ -3,11 +3,10 @@
  * sandbox sees and what it shares with the host is said in root.ts; limits in cgroups.ts and step.ts.
  */
 import type { Limits } from '../../runs/plan.ts';
-import type { Executor, JobOwner } from '../executor.ts';
+import type { Executor } from '../executor.ts';
 import { bubblewrapVersion, findBubblewrap } from './bubblewrap.ts';
 import { findCgroups } from './cgroups.ts';
-import { ownerOf } from './group-name.ts';
-import { closeHost, openHost, removeDeadScratch, type SandboxHost } from './host.ts';
+import { closeHost, openHost, removeRemains, type SandboxHost } from './host.ts';
 import { createJobSandbox } from './job.ts';
 
 export { findBubblewrap } from './bubblewrap.ts';
@@ -32,27 +31,21 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
       const opened = host();
       // A machine without bubblewrap may get it while we run.
       opened.catch(() => (opening = undefined));
-      return createJobSandbox(await opened, job);
+      const ready = await opened;
+      // While the workspace is filled.
+      ready.starters.warm(ready.limits);
+      return createJobSandbox(ready, job);
     },
     // Every sandbox dies with its worker (--die-with-parent).
     adopt: () => Promise.resolve(undefined),
-    reap,
+    // Sandboxes die with their worker, so only what is dead itself is left, whoever owned it.
+    reap: removeRemains,
     describe,
     close: async () => {
       if (opening !== undefined) await closeHost(await opening);
       opening = undefined;
     },
   };
-}
-
-async function reap(isLive: (owner: JobOwner) => boolean): Promise<number> {
-  const cgroups = findCgroups();
-  const dead = (cgroups?.list() ?? []).filter((name) => {
-    const owner = ownerOf(name);
-    return owner !== undefined && !isLive(owner);
-  });
-  for (const name of dead) await cgroups?.remove(name);
-  return dead.length + (await removeDeadScratch());
 }
 
 async function describe(): Promise<string> {

@@ -1,26 +1,24 @@
 /** What all jobs of one sandbox executor share: bubblewrap, the copy of /etc, pipes, control groups. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Limits } from '../../runs/plan.ts';
 import { findProgram, requireBubblewrap } from './bubblewrap.ts';
-import { findCgroups, type Cgroups } from './cgroups.ts';
+import { findCgroups } from './cgroups.ts';
 import { copyEtc } from './etc.ts';
 import { createPipes, type Pipes } from './pipes.ts';
 import { checkMounts, composeHost, type HostRoot } from './root.ts';
+import { createStarter, type Starter } from './starter.ts';
+import { createStarters, type Starters } from './starters.ts';
 
 export interface SandboxHost {
-  bwrap: string;
   root: HostRoot;
   /** The copy of /etc. */
   etc: string;
   pipes: Pipes;
-  cgroups?: Cgroups;
-  prlimit?: string;
+  starters: Starters;
   limits: Limits;
-  /** Descriptors that our parent left open for our children. */
-  inherited: number[];
   /** Folder of this process for what its steps share. */
   scratch: string;
 }
@@ -31,35 +29,51 @@ export interface HostOptions {
   limits: Limits;
 }
 
-/** Descriptors up to here are given to bubblewrap by us. */
-const FIRST_OWN = 5;
 const SCRATCH = 'impgem-sandbox-';
 
 export async function openHost(options: HostOptions): Promise<SandboxHost> {
   const bwrap = requireBubblewrap();
   const mounts = checkMounts(options.mounts);
-  const scratch = await mkdtemp(join(tmpdir(), `${SCRATCH}${process.pid}-`));
+  const scratch = await mkdtemp(join(scratchParent(), `${SCRATCH}${process.pid}-`));
   const etc = join(scratch, 'etc');
   await copyEtc(
     etc,
     mounts.filter((mount) => mount.startsWith('/etc/')),
   );
-  const cgroups = findCgroups();
-  const prlimit = findProgram('prlimit');
   return {
-    bwrap,
     root: composeHost(etc, mounts, options.hide ?? []),
     etc,
     pipes: createPipes(scratch),
-    ...(cgroups === undefined ? {} : { cgroups }),
-    ...(prlimit === undefined ? {} : { prlimit }),
+    starters: createStarters(starterFactory(bwrap)),
     limits: options.limits,
-    inherited: inheritedDescriptors(),
     scratch,
   };
 }
 
-/** Node closes what it opens itself on exec; what we were started with is passed on, above the three and our own. */
+/** In memory where that can be: pipes and hand-over files come and go with each step, and a busy disk makes them wait. */
+function scratchParent(): string {
+  try {
+    accessSync('/dev/shm', constants.W_OK | constants.X_OK);
+    return '/dev/shm';
+  } catch {
+    return tmpdir();
+  }
+}
+
+function starterFactory(bwrap: string): (limits: Limits) => Promise<Starter> {
+  const cgroups = findCgroups();
+  const prlimit = findProgram('prlimit');
+  const inherited = inheritedDescriptors();
+  const devNull = openSync('/dev/null', 'r+');
+  let made = 0;
+  return (limits) => {
+    made += 1;
+    const group = cgroups?.create(`${process.pid}-${made}`, limits);
+    return createStarter({ bwrap, group, prlimit, limits, inherited, devNull });
+  };
+}
+
+/** Node closes what it opens itself on exec; what we were started with is passed on. */
 function inheritedDescriptors(): number[] {
   const CLOSE_ON_EXEC = 0o2000000;
   const passedOn = (fd: number): boolean => {
@@ -72,18 +86,24 @@ function inheritedDescriptors(): number[] {
   };
   return readdirSync('/proc/self/fd')
     .map(Number)
-    .filter((fd) => fd > FIRST_OWN && passedOn(fd))
+    .filter((fd) => fd > 2 && passedOn(fd))
     .toSorted((a, b) => a - b);
 }
 
 export async function closeHost(host: SandboxHost): Promise<void> {
+  await host.starters.close();
   await rm(host.scratch, { recursive: true, force: true });
 }
 
-/** Removes the folders of processes that died without removing them. */
-export async function removeDeadScratch(): Promise<number> {
-  const names = (await readdir(tmpdir())).filter((name) => name.startsWith(SCRATCH));
-  const dead = names.filter((name) => !existsSync(`/proc/${name.slice(SCRATCH.length).split('-')[0] ?? ''}`));
-  await Promise.all(dead.map((name) => rm(join(tmpdir(), name), { recursive: true, force: true })));
-  return dead.length;
+/** Removes what processes left that died without removing it: control groups and folders, both named by process. */
+export async function removeRemains(): Promise<number> {
+  const isDead = (name: string): boolean => !existsSync(`/proc/${name.split('-')[0] ?? ''}`);
+  const cgroups = findCgroups();
+  const groups = (cgroups?.list() ?? []).filter((name) => /^\d+-\d+$/.test(name) && isDead(name));
+  for (const name of groups) await cgroups?.remove(name);
+  const parent = scratchParent();
+  const names = (await readdir(parent)).filter((name) => name.startsWith(SCRATCH));
+  const dead = names.filter((name) => isDead(name.slice(SCRATCH.length)));
+  await Promise.all(dead.map((name) => rm(join(parent, name), { recursive: true, force: true })));
+  return groups.length + dead.length;
 }

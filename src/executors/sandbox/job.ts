@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import { ImpGemError } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
 import type { SandboxHost } from './host.ts';
-import { createLaunches } from './launches.ts';
 import { checkService, hostsOf, untilReady } from './services.ts';
-import { createStepGroups } from './step-groups.ts';
-import { runStep, STEPS_FOLDER, type StepTask } from './step.ts';
+import { runStep, type StepTask } from './step.ts';
 
 const TERMINATED = 143;
 
@@ -15,8 +13,6 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
   const disposed = new AbortController();
   const running = new Set<Promise<unknown>>();
   const cleaning = new Set<Promise<void>>();
-  const groups = host.cgroups && createStepGroups(host.cgroups, job.owner);
-  const launches = createLaunches(host, groups);
   const services: string[] = [];
   const noted = new Set<string>();
 
@@ -38,7 +34,7 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
 
   const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
     const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
-    const result = runStep({ host, job, launches, hosts }, task, output, { ...options, kill: disposed.signal });
+    const result = runStep({ host, job, hosts }, task, output, { ...options, kill: disposed.signal });
     track(running, result);
     const { cleaned, exit } = await result;
     track(cleaning, cleaned);
@@ -103,18 +99,15 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
     disposed.abort();
     while (running.size > 0) await Promise.allSettled(running);
     await Promise.all(cleaning);
-    await launches.close();
-    await groups?.close();
-    await Promise.all(
-      [STEPS_FOLDER, 'hosts'].map((name) => rm(join(job.folder, name), { recursive: true, force: true })),
-    );
+    await rm(join(job.folder, 'hosts'), { force: true });
   };
 
   return {
     start,
     startService,
     dispose,
-    expect: launches.expect,
+    // A sandbox starts in milliseconds: nothing is gained by starting it ahead.
+    expect: () => undefined,
     push: () => Promise.resolve(),
     pull: () => Promise.resolve(),
     detach: () => Promise.resolve(),

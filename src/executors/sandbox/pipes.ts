@@ -1,25 +1,26 @@
 /**
- * Real pipes for the output of steps. Node gives a child a socket, which `/dev/stdout` cannot open and which is slower; so
- * a few FIFOs are kept ready, both ends are opened here, and the name is removed before anyone else can see it.
+ * Real pipes. Node gives a child sockets, which `/dev/stdout` cannot open and which are slower; so FIFOs are made ahead,
+ * both ends are opened here, and the name is removed before anyone else can see it. Another process of ours opens an end
+ * as `/proc/PID/fd/N`.
  */
 import { execFile } from 'node:child_process';
 import { closeSync, constants, openSync, unlinkSync } from 'node:fs';
-import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 
-export interface OutputPipe {
-  source: Socket;
-  /** The end for the child: close it once the child is started. */
+export interface Pipe {
+  readEnd: number;
   writeEnd: number;
 }
 
 export interface Pipes {
-  take: () => Promise<OutputPipe>;
+  /** Opens pipes; the descriptors are the caller's to close. */
+  take: (count: number) => Promise<Pipe[]>;
 }
 
-const READY = 16;
+const BATCH = 64;
+const LOW = 16;
 
 /** `folder` is private to this process. */
 export function createPipes(folder: string): Pipes {
@@ -28,8 +29,8 @@ export function createPipes(folder: string): Pipes {
   let making: Promise<void> | undefined;
 
   const make = async (): Promise<void> => {
-    const fresh = Array.from({ length: READY }, (_, n) => join(folder, `output-${made + n}`));
-    made += READY;
+    const fresh = Array.from({ length: BATCH }, (_, n) => join(folder, `pipe-${made + n}`));
+    made += BATCH;
     await promisify(execFile)('mkfifo', ['-m', '600', '--', ...fresh]);
     names.push(...fresh);
   };
@@ -41,15 +42,15 @@ export function createPipes(folder: string): Pipes {
   };
 
   return {
-    take: async () => {
+    take: async (count) => {
       try {
-        while (names.length === 0) await refill();
-        const name = names.pop() ?? '';
+        while (names.length < count) await refill();
+        const taken = names.splice(0, count).map(openPipe);
         // Ahead of need; a failure shows where the next one waits for it.
-        if (names.length === READY / 4) refill().catch(() => undefined);
-        return openPipe(name);
+        if (names.length < LOW) refill().catch(() => undefined);
+        return taken;
       } catch (error) {
-        throw new InfrastructureError('sandbox-pipe', `Cannot make a pipe for a step: ${messageOf(error)}`, {
+        throw new InfrastructureError('sandbox-pipe', `Cannot make the pipes of a step: ${messageOf(error)}`, {
           cause: error,
           retryable: true,
         });
@@ -58,11 +59,10 @@ export function createPipes(folder: string): Pipes {
   };
 }
 
-function openPipe(name: string): OutputPipe {
+function openPipe(name: string): Pipe {
   const readEnd = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const writeEnd = openSync(name, constants.O_WRONLY);
-    return { source: new Socket({ fd: readEnd, readable: true, writable: false }), writeEnd };
+    return { readEnd, writeEnd: openSync(name, constants.O_WRONLY) };
   } catch (error) {
     closeSync(readEnd);
     throw error;

@@ -1,17 +1,14 @@
 /** Runs one script in a sandbox of its own with its limits, and reads what it left. */
-import { mkdirSync, mkdtempSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InfrastructureError } from '../../errors.ts';
 import type { Exit, JobContext, Output, Task } from '../executor.ts';
-import { environmentOf, HANDOVER_FILES, readHandover } from '../shell.ts';
+import { environmentOf, HANDOVER_FILES, readHandover, taskCommand } from '../shell.ts';
 import type { SandboxHost } from './host.ts';
-import type { Launches } from './launches.ts';
 import { composeRoot } from './root.ts';
-import { runSandbox, type RunOptions } from './run.ts';
+import { runSandbox, SCRIPT_PATH, type RunOptions } from './run.ts';
 
-/** In the folder of the job. */
-export const STEPS_FOLDER = 'steps';
 /** Beginning of the output that is kept to explain a sandbox that did not start. */
 const EXCERPT = 500;
 
@@ -23,7 +20,6 @@ export type StepTask = Pick<
 export interface StepPlace {
   host: SandboxHost;
   job: JobContext;
-  launches: Launches;
   /** Own hosts file, once the job has services. */
   hosts: string | undefined;
 }
@@ -42,11 +38,13 @@ export async function runStep(
 ): Promise<StepResult> {
   const { host, job } = place;
   const env = environmentOf(task);
-  const step = makeStepFolder(job.folder, task.id);
-  const launched = await place.launches.take(task);
-  const { group } = launched;
-  const clean = async (reuse: boolean): Promise<void> => {
-    await Promise.all([group?.release(reuse), removeStepFolder(step)]);
+  const command = taskCommand(task, SCRIPT_PATH);
+  const limits = { ...host.limits, ...task.limits };
+  const step = makeStepFolder(host.scratch);
+  const starter = await host.starters.take(limits);
+  const killsBefore = starter.group?.memoryKills() ?? 0;
+  const clean = async (): Promise<void> => {
+    await Promise.all([host.starters.giveBack(starter, limits), removeStepFolder(step)]);
   };
   try {
     const root = composeRoot(host.root, {
@@ -56,26 +54,24 @@ export async function runStep(
       ...(job.objects === undefined ? {} : { objects: job.objects }),
       ...(place.hosts === undefined ? {} : { hosts: place.hosts }),
       network: task.network,
-      limits: { ...host.limits, ...task.limits },
+      limits,
     });
     const excerpt = keepBeginning(output);
-    const ended = await runSandbox(launched, { root, env, script: task.script }, excerpt, options);
-    const outOfMemory = ended.code !== 0 && (group?.outOfMemory() ?? false);
+    const ended = await runSandbox(starter, host.pipes, { root, env, script: task.script, command }, excerpt, options);
+    const outOfMemory = ended.code !== 0 && (starter.group?.memoryKills() ?? 0) > killsBefore;
     if (!ended.ran && !ended.cancelled && !outOfMemory) throw notStarted(excerpt.text());
     const reason = ended.cancelled ? 'cancelled' : outOfMemory ? 'out of memory' : undefined;
     const exit: Exit = { code: ended.code, ...(reason === undefined ? {} : { reason }), handover: readHandover(step) };
-    return { exit, cleaned: clean(reason === undefined) };
+    return { exit, cleaned: clean() };
   } catch (error) {
-    await clean(false);
+    await clean();
     throw error;
   }
 }
 
-function makeStepFolder(job: string, id: string): string {
-  const parent = join(job, STEPS_FOLDER);
-  mkdirSync(parent, { recursive: true });
-  const folder = mkdtempSync(join(parent, `${id}-`));
-  for (const name of HANDOVER_FILES) writeFileSync(join(folder, name), '');
+function makeStepFolder(parent: string): string {
+  const folder = mkdtempSync(join(parent, 'step-'));
+  for (const name of HANDOVER_FILES) closeSync(openSync(join(folder, name), 'wx', 0o644));
   return folder;
 }
 
