@@ -40,6 +40,8 @@ const JOURNAL_BYTES = 256 * 1024 ** 2;
 /** Looked at this often, beside at every reconnect. */
 const REPLAY_MS = 1000;
 const POSTERS = 4;
+/** Planning and posting twice is harmless, so a dead server's share is taken over soon. */
+const LOCK_MS = 10_000;
 /** Less free disk than this and nothing new is taken. */
 const MIN_FREE_BYTES = 100 * 1024 ** 2;
 
@@ -110,20 +112,13 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
   });
 
+  const serving = { redis: blocking, lockMs: LOCK_MS, onError };
   const consumers = [
-    consume<EventPayload>(
-      EVENT_QUEUE,
-      blocking,
-      PLANNERS,
-      ({ event, tries }, { attempt }) => planner.handle(event, tries, attempt),
-      onError,
+    consume<EventPayload>({ ...serving, name: EVENT_QUEUE, concurrency: PLANNERS }, ({ event, tries }, { attempt }) =>
+      planner.handle(event, tries, attempt),
     ),
-    consume<StatusPayload>(
-      STATUS_QUEUE,
-      blocking,
-      POSTERS,
-      (payload, { attempt }) => runs.statuses.deliver(payload, attempt),
-      onError,
+    consume<StatusPayload>({ ...serving, name: STATUS_QUEUE, concurrency: POSTERS }, (payload, { attempt }) =>
+      runs.statuses.deliver(payload, attempt),
     ),
   ];
   const reconciler = createReconciler({

@@ -138,7 +138,13 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const consumers = new Map<string, Consumer>();
   const serve = (queue: string): void => {
     if (consumers.has(queue) || !labelsOfQueue(queue).every((label) => labels.includes(label))) return;
-    consumers.set(queue, consume<TicketPayload>(queue, blocking, settings.IMPGEM_CONCURRENCY, take, onError));
+    consumers.set(
+      queue,
+      consume<TicketPayload>(
+        { name: queue, redis: blocking, concurrency: settings.IMPGEM_CONCURRENCY, lockMs: 30_000, onError },
+        take,
+      ),
+    );
   };
   await releasePredecessor();
   serve(jobQueueName([]));

@@ -139,13 +139,24 @@ export type Handler<P> = (
   delivery: { attempt: number; id: string; addedAt: number },
 ) => Promise<number | undefined>;
 
-/** Serves a queue; `handle` runs up to `concurrency` times at once. */
+export interface ConsumeOptions {
+  name: string;
+  /** For blocking reads. */
+  redis: Redis;
+  /** How many are handled at once. */
+  concurrency: number;
+  /**
+   * ms after which what a dead process was handling is handled again. May be short where doing a thing twice is
+   * harmless; tickets have leases of their own.
+   */
+  lockMs: number;
+  onError(message: string): void;
+}
+
+/** Serves a queue. */
 export function consume<P>(
-  name: string,
-  redis: Redis,
-  concurrency: number,
+  { name, redis, concurrency, lockMs, onError }: ConsumeOptions,
   handle: Handler<P>,
-  onError: (message: string) => void,
 ): Consumer {
   const worker = new Worker<P>(
     name,
@@ -160,8 +171,8 @@ export function consume<P>(
       prefix: PREFIX,
       concurrency,
       skipVersionCheck: true,
-      lockDuration: 30_000,
-      stalledInterval: 30_000,
+      lockDuration: lockMs,
+      stalledInterval: lockMs / 2,
       // Our own fences make a second delivery harmless, so a stalled ticket is never thrown away.
       maxStalledCount: 1000,
       removeOnComplete: { count: 0 },

@@ -17,7 +17,8 @@ describe('a worker killed with -9 in the middle of a step', () => {
   it('loses the job to the next worker, which runs it again, and the log says so', async () => {
     const first = await product.startWorker({ IMPGEM_WORKER_NAME: 'w1' });
     const { delivery, sha } = await product.push('gem/kill', { '.impgem.yml': SLOW });
-    await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    const begun = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    await expect.poll(() => textOf(begun.id, 'job=main&step=slow')).toBe('started\n');
     await first.stop('SIGKILL');
     await product.startWorker({ IMPGEM_WORKER_NAME: 'w2' });
     const run = await product.runOf(delivery);

@@ -287,9 +287,7 @@ describe('turns', () => {
     let late: Promise<void> | undefined;
     await new Promise<void>((resolve) => {
       consume<TicketPayload>(
-        jobQueueName([]),
-        blocking,
-        1,
+        { name: jobQueueName([]), redis: blocking, concurrency: 1, lockMs: 30_000, onError: () => undefined },
         async ({ run, turn }) => {
           await turns.serve(turn);
           served.push(run);
@@ -297,7 +295,6 @@ describe('turns', () => {
           if (served.length === 51) resolve();
           return undefined;
         },
-        () => undefined,
       );
     });
     await late;

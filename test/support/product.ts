@@ -130,7 +130,9 @@ export async function startProduct(env: Record<string, string> = {}): Promise<Pr
       return (await response.json()) as never;
     },
     async runOf(delivery, until = isOver) {
-      const id = await poll(async () => (await product.api<{ runs: string[] }>(`/api/deliveries/${delivery}`)).runs[0]);
+      const id = await poll(
+        async () => (await product.api<{ runs?: string[] }>(`/api/deliveries/${delivery}`)).runs?.[0],
+      );
       return poll(async () => {
         const run = await product.api<Run>(`/api/runs/${id}`);
         return until(run) ? run : undefined;
