@@ -18,11 +18,17 @@ export interface Scope {
   steps: readonly string[];
 }
 
-export interface Place extends Scope {
+/** What is known at one time. */
+interface Stage {
   roots: readonly Root[];
   functions: readonly FunctionName[];
+}
+
+export interface Place {
+  scope: Scope;
+  stage: Stage;
   /** For the sentence: `env`. */
-  place: string;
+  name: string;
 }
 
 const PURE: readonly FunctionName[] = ['contains', 'startsWith', 'endsWith', 'format', 'join'];
@@ -36,7 +42,7 @@ export const PLACES = {
   step: { roots: ['matrix', 'event', 'run', 'needs', 'env', 'steps'], functions: [...PURE, 'hash'] },
   jobIf: { roots: ['matrix', 'event', 'needs'], functions: [...PURE, ...STATUS] },
   stepIf: { roots: ['matrix', 'event', 'run', 'needs', 'env', 'steps'], functions: [...PURE, 'hash', ...STATUS] },
-} as const satisfies Record<string, Pick<Place, 'roots' | 'functions'>>;
+} as const satisfies Record<string, Stage>;
 
 const EVENT_FIELDS = [
   'kind',
@@ -101,7 +107,7 @@ interface Problem {
   hint?: string | undefined;
 }
 
-function problemOfCall(name: FunctionName, { functions, place }: Place): Problem | undefined {
+function problemOfCall(name: FunctionName, { stage: { functions }, name: place }: Place): Problem | undefined {
   if (functions.includes(name)) return undefined;
   return {
     code: 'expression-place',
@@ -112,25 +118,26 @@ function problemOfCall(name: FunctionName, { functions, place }: Place): Problem
 
 function problemOfPath(node: Expression & { kind: 'path' }, place: Place): Problem | undefined {
   const root = node.root as Root;
-  if (!place.roots.includes(root))
+  const { scope, stage } = place;
+  if (!stage.roots.includes(root))
     return {
       code: 'expression-place',
-      message: `\`${root}\` is not known in ${place.place}.`,
-      hint: `There are ${place.roots.join(', ')}.`,
+      message: `\`${root}\` is not known in ${place.name}.`,
+      hint: `There are ${stage.roots.join(', ')}.`,
     };
   const [first, second, third] = node.parts.map((part) => (part.kind === 'literal' ? String(part.value) : undefined));
   if (first === undefined) return undefined;
   switch (root) {
     case 'matrix':
-      return place.matrix === 'unknown' ? undefined : unknownName('matrix', first, [...place.matrix]);
+      return scope.matrix === 'unknown' ? undefined : unknownName('matrix', first, [...scope.matrix]);
     case 'event':
       return unknownName('event', first, EVENT_FIELDS);
     case 'run':
       return unknownName('run', first, RUN_FIELDS);
     case 'needs':
-      return problemOfNeed(first, second, third, place);
+      return problemOfNeed(first, second, third, scope);
     case 'steps':
-      return unknownName('steps', first, place.steps) ?? problemOfField(`steps.${first}`, second);
+      return unknownName('steps', first, scope.steps) ?? problemOfField(`steps.${first}`, second);
     case 'env':
       return undefined;
   }
@@ -140,18 +147,18 @@ function problemOfNeed(
   key: string,
   field: string | undefined,
   output: string | undefined,
-  place: Place,
+  { jobs, needs }: Scope,
 ): Problem | undefined {
-  if (place.needs === 'unknown') return undefined;
-  if (!place.needs.includes(key) && Object.hasOwn(place.jobs, key))
+  if (needs === 'unknown') return undefined;
+  if (!needs.includes(key) && Object.hasOwn(jobs, key))
     return {
       code: 'expression-unknown',
       message: `This job does not need \`${key}\`.`,
       hint: `Add \`needs: [${key}]\`.`,
     };
-  const problem = unknownName('needs', key, place.needs) ?? problemOfField(`needs.${key}`, field);
+  const problem = unknownName('needs', key, needs) ?? problemOfField(`needs.${key}`, field);
   if (problem || field !== 'outputs' || output === undefined) return problem;
-  const job = Object.hasOwn(place.jobs, key) ? place.jobs[key] : undefined;
+  const job = Object.hasOwn(jobs, key) ? jobs[key] : undefined;
   return unknownName(`needs.${key}.outputs`, output, Object.keys(job?.outputs ?? {}));
 }
 

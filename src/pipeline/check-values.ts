@@ -13,8 +13,8 @@ import type { Path } from './yaml-source.ts';
 
 export type Stage = keyof typeof PLACES;
 
-export function placeIn(scope: Scope, stage: Stage, place: string): Place {
-  return { ...scope, ...PLACES[stage], place };
+export function placeIn(scope: Scope, stage: Stage, name: string): Place {
+  return { scope, stage: PLACES[stage], name };
 }
 
 export function checkImage(image: string | undefined, path: Path, place: Place, report: Report): void {
@@ -77,12 +77,13 @@ export function checkInside(text: string, path: Path, home: boolean, report: Rep
 }
 
 export function checkWhen(when: WhenSource | undefined, path: Path, place: Place, report: Report): void {
+  const { scope } = place;
   checkEach(when, path, (condition, at) => {
     for (const key of ['branch', 'tag', 'paths', 'repository', 'cron'] as const)
       checkEach(condition[key], [...at, key], (pattern, where) => checkGlob(pattern, where, report));
     if (condition.if !== undefined) checkCondition(condition.if, [...at, 'if'], place, report);
     for (const name of Object.keys(condition.matrix ?? {}))
-      if (place.matrix !== 'unknown' && !place.matrix.has(name))
+      if (scope.matrix !== 'unknown' && !scope.matrix.has(name))
         report([...at, 'matrix', name], {
           code: 'matrix-unknown',
           key: true,

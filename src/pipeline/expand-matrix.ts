@@ -72,17 +72,18 @@ export function nameCells(key: string, cells: readonly MatrixCell[], taken: Set<
     const values = Object.values(cell).map(String);
     if (values.length === 0) return { id: key, name: key };
     const slug = values.map((value) => value.replace(/[^A-Za-z0-9_]+/g, '-').replace(/^-+|-+$/g, '')).join('-');
-    const hash = createHash('sha256')
-      .update(JSON.stringify(Object.entries(cell)))
-      .digest('hex')
-      .slice(0, 8);
-    const plain = { id: `${key}-${slug}`.replace(/-+$/, ''), name: `${key} (${values.join(', ')})` };
+    const shown = values.map((value) => value.replace(/[\s\p{Cc}]+/gu, ' ')).join(', ');
+    const plain = { id: `${key}-${slug}`.replace(/-+$/, ''), name: `${key} (${shown})` };
     const fits =
       plain.id.length <= MAX_ID && plain.name.length <= MAX_NAME && !taken.has(plain.id) && !taken.has(plain.name);
-    const chosen = fits
-      ? plain
-      : { id: `${plain.id.slice(0, MAX_ID - 9)}-${hash}`, name: `${plain.name.slice(0, MAX_NAME - 11)} #${hash}` };
+    const chosen = fits ? plain : withHash(plain, cell);
     taken.add(chosen.id).add(chosen.name);
     return chosen;
   });
+}
+
+function withHash({ id, name }: CellName, cell: MatrixCell): CellName {
+  const values = JSON.stringify(Object.entries(cell));
+  const hash = createHash('sha256').update(values).digest('hex').slice(0, 8);
+  return { id: `${id.slice(0, MAX_ID - 9)}-${hash}`, name: `${name.slice(0, MAX_NAME - 11)} #${hash}` };
 }

@@ -108,7 +108,9 @@ function makePlan({ name, file, source }: Pipeline, context: PlanContext): Plan 
   if (!verdict.runs && !verdict.content) return { ...base, skipped: verdict.reason, jobs: [] };
 
   const cells = cellsOf(source);
-  const idsOf = (key: string) => cells.filter((cell) => cell.key === key).map(({ id }) => id);
+  const ids = new Map<string, string[]>();
+  for (const { key, id } of cells) ids.set(key, [...(ids.get(key) ?? []), id]);
+  const idsOf = (key: string) => ids.get(key) ?? [];
   const jobs = cells.map((cell) => planJob(cell, idsOf, context));
   if (verdict.runs) return { ...base, jobs };
   return { ...base, jobs: jobs.map((job): JobSpec => ({ ...job, skip: job.skip ?? verdict.reason })) };
