@@ -48,6 +48,8 @@ export interface ArtifactUploads {
 export type ArtifactUpload = Omit<ArtifactFile, 'source'> & { sha256?: string };
 
 export interface ArtifactKeeper {
+  /** Lists the artifacts of these jobs of one run under another as well (a re-run that keeps jobs); contents are shared. */
+  inherit(from: string, to: string, jobs: readonly string[]): Promise<void>;
   /** Forgets a run's artifacts; a later sweep frees the space. */
   remove(run: string): Promise<void>;
   /** Removes contents that no manifest names any more or that have expired; gives the bytes freed. */
@@ -96,6 +98,12 @@ export function createArtifactStore(
     manifest,
     open: (run, job, path, range) => openArtifact(manifests, blobs, { run, job, path }, range),
     archive: (run) => archive(() => manifest(run), blobs),
+    inherit: async (from, to, jobs) => {
+      await manifests.add(
+        to,
+        (await manifest(from)).filter((entry) => jobs.includes(entry.job)),
+      );
+    },
     remove: (run) => manifests.remove(run),
     sweep: (now = Date.now()) => sweep(manifests, blobs, now),
   };
