@@ -74,11 +74,12 @@ interface Table {
   match(text: Buffer, at: number): { end: number; open: boolean };
 }
 
-/** Forms are looked up by their first two bytes: one table read a byte of text, whatever the number of secrets. */
+/** Two tables of pairs of bytes tell where a form may begin by its first three; few places of a text pass both. */
 function createTable(forms: string[]): Table {
   const byPair = new Map<number, Buffer[]>();
   const byFirst = new Map<number, Buffer[]>();
   const pairs = new Uint8Array(1 << 16);
+  const following = new Uint8Array(1 << 16);
   const add = (map: Map<number, Buffer[]>, key: number, form: Buffer) => {
     const list = map.get(key);
     if (list) list.push(form);
@@ -86,25 +87,34 @@ function createTable(forms: string[]): Table {
   };
   for (const form of new Set(forms)) {
     const bytes = Buffer.from(form);
-    const [first = 0, second = 0] = bytes;
+    const [first = 0, second = 0, third = 0] = bytes;
     pairs[(first << 8) | second] = 1;
+    following[(second << 8) | third] = 1;
     add(byPair, (first << 8) | second, bytes);
     add(byFirst, first, bytes);
   }
 
   const next = (text: Buffer, from: number): number => {
-    const last = text.length - 1;
-    let at = from;
-    while (at < last && pairs[((text[at] ?? 0) << 8) | (text[at + 1] ?? 0)] === 0) at++;
-    return at;
+    const end = text.length - 2;
+    let second = text[from] ?? 0;
+    let third = text[from + 1] ?? 0;
+    for (let at = from; at < end; at++) {
+      const first = second;
+      second = third;
+      third = text[at + 2] ?? 0;
+      if (pairs[(first << 8) | second] === 1 && following[(second << 8) | third] === 1) return at;
+    }
+    // Of the last two bytes too little is known to pass over them.
+    return Math.max(from, end);
   };
   const match = (text: Buffer, at: number): { end: number; open: boolean } => {
-    const [first = 0, second] = text.subarray(at, at + 2);
-    const candidates = second === undefined ? byFirst.get(first) : byPair.get((first << 8) | second);
     const left = text.length - at;
+    const first = text[at] ?? 0;
+    const candidates = left < 2 ? byFirst.get(first) : byPair.get((first << 8) | (text[at + 1] ?? 0));
     let end = -1;
     let open = false;
     for (const form of candidates ?? []) {
+      if (left > 2 && form[2] !== text[at + 2]) continue;
       const length = Math.min(form.length, left);
       if (text.compare(form, 0, length, at, at + length) !== 0) continue;
       if (length < form.length) open = true;
