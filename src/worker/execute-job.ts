@@ -27,10 +27,8 @@ export async function executeJob(begun: BegunJob, cancel: AbortSignal): Promise<
   try {
     if (cancel.aborted) onCancel();
     const result = await runPhases(begun, services);
-    if (services.length > 0) {
-      await begun.dispose();
-      for (const running of services) await running.close();
-    }
+    // The outcome stands, whatever clean-up meets: the runner disposes again in the background, and says what failed.
+    for (const running of services) await running.close(() => begun.dispose().catch(() => undefined));
     await begun.log.close();
     return result;
   } catch (error) {

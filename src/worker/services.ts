@@ -20,19 +20,25 @@ export interface ServicesJob {
 }
 
 export interface RunningServices {
-  /** After the sandbox was disposed of: waits for the last output and closes the logs. */
-  close(): Promise<void>;
+  /** Ends them (that is what `dispose` of the sandbox does), waits for their last output and closes the logs. */
+  close(dispose: () => Promise<void>): Promise<void>;
 }
 
 /** Settles when all are ready; rejects with the executor's `service-...` error. `close` is due in either case. */
 export function startServices(job: ServicesJob): RunningServices & { ready: Promise<void> } {
   const logs: StepLog[] = [];
   const ends: Promise<unknown>[] = [];
-  const starts = job.assignment.spec.services.map((service) => startOne(job, service, logs, ends));
+  let closing = false;
+  const onEnd = (name: string, code: number): void => {
+    if (!closing && !job.stop.aborted && code !== 0) job.note(`service ${name} ended with exit code ${code}`);
+  };
+  const starts = job.assignment.spec.services.map((service) => startOne(job, service, { logs, ends, onEnd }));
   const ready = Promise.all(starts).then(() => undefined);
   return {
     ready,
-    close: async () => {
+    close: async (dispose) => {
+      closing = true;
+      await dispose();
       await Promise.allSettled(starts);
       await Promise.allSettled(ends);
       for (const log of logs) {
@@ -43,7 +49,13 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
   };
 }
 
-async function startOne(job: ServicesJob, spec: ServiceSpec, logs: StepLog[], ends: Promise<unknown>[]): Promise<void> {
+interface Started {
+  logs: StepLog[];
+  ends: Promise<unknown>[];
+  onEnd: (name: string, code: number) => void;
+}
+
+async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, ends, onEnd }: Started): Promise<void> {
   const part = `service-${spec.name}`;
   const key = logKey(job.assignment, part);
   const stored = job.adopted ? await job.writer.length(key) : 0;
@@ -62,7 +74,5 @@ async function startOne(job: ServicesJob, spec: ServiceSpec, logs: StepLog[], en
   const env = await job.resolver.record(spec.env, { env: job.env, failed: false });
   const service = await job.sandbox.startService({ ...spec, env: { ...job.env, ...env } }, log, { signal: job.stop });
   ends.push(service.ended);
-  void service.ended.then((code) => {
-    if (!job.stop.aborted && code !== 0) job.note(`service ${spec.name} ended with exit code ${code}`);
-  });
+  void service.ended.then((code) => onEnd(spec.name, code));
 }

@@ -1,0 +1,4 @@
+import { cpSync } from 'node:fs';
+
+cpSync('src', 'build', { recursive: true });
+console.log('built');
