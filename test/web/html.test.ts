@@ -10,7 +10,7 @@ test('what is put in is text, markup stays markup', () => {
 
 test('no text gets out of its place', () => {
   fc.assert(
-    fc.property(fc.string({ unit: 'binary' }), (text) => {
+    fc.property(fc.string({ unit: fc.constantFrom('<', '>', '"', "'", '&', 'a') }), (text) => {
       expect(toText(html`${text}`)).not.toMatch(/[<>"']/);
     }),
   );

@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { isFinal, type LogKey, type RunRecord } from '../../src/runs/run.ts';
+import { createApp } from '../../src/server/app.ts';
+import { startServer } from '../../src/server/start-server.ts';
 import { launchBrowser } from '../support/browser.ts';
 import { bundleWeb } from '../support/bundle-web.ts';
 import { sampleRun, startTestServer, type TestServer, TOKEN } from '../support/test-server.ts';
@@ -131,13 +133,13 @@ test('of a large log the last lines are kept, and the page says so', async () =>
   await page.getByText('Showing the last 5,000 of 20,000 lines.').waitFor();
   await expect.poll(() => lines(page, '0').count()).toBe(5_000);
   expect(await lines(page, '0').first().textContent()).toBe('line 15000');
-  expect(await page.locator('details[data-part="0"] ol').getAttribute('start')).toBe('15001');
+  expect(await page.locator('details[data-part="0"] ol').first().getAttribute('start')).toBe('15001');
   for (let from = 20_000; from < 60_000; from += 10_000)
     await server.write(key('build', '0'), text(from, from + 10_000));
   await page.getByText('line 59999').waitFor();
   expect(await lines(page, '0').count()).toBeLessThanOrEqual(5_250);
   const first = (await lines(page, '0').first().textContent())!.split(' ')[1];
-  expect(await page.locator('details[data-part="0"] ol').getAttribute('start')).toBe(String(Number(first) + 1));
+  expect(await page.locator('details[data-part="0"] ol').first().getAttribute('start')).toBe(String(Number(first) + 1));
   await page.getByText('of 60,000 lines.').waitFor();
   const raw = await page.locator('details[data-part="0"] .cut a').getAttribute('href');
   expect((await (await server.get(raw!)).text()).length).toBe(text(0, 60_000).length);
@@ -207,6 +209,50 @@ test('notes and services join while the page is open', async () => {
   await server.write(key('build', 'job'), 'a note\n');
   await page.getByText('a note').waitFor();
   expect(await page.locator('#panel details').first().getAttribute('data-part')).toBe('job');
+});
+
+test('a page outlives its server: it comes back where it was', async () => {
+  const { run, key } = startRun();
+  run.jobs[0]!.steps[0]!.state = 'running';
+  const first = await startServer(createApp(server.deps), '127.0.0.1:0');
+  await server.write(key('build', '0'), 'before\n');
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(`${first.url}/runs/${run.id}`);
+  await page.getByText('before').waitFor();
+  await first.close();
+  await page.getByText('The connection to the server is lost').waitFor();
+  await server.write(key('build', '0'), 'meanwhile\n');
+  const second = await startServer(createApp(server.deps), new URL(first.url).host);
+  await page.getByText('meanwhile').waitFor();
+  await server.write(key('build', '0'), 'after\n');
+  await page.getByText('after', { exact: true }).waitFor();
+  expect(await lines(page, '0').allTextContents()).toEqual(['before', 'meanwhile', 'after']);
+  await page.getByText('The connection to the server is lost').waitFor({ state: 'hidden' });
+  await second.close();
+});
+
+test('whoever scrolls up stays there, whoever goes back to the end follows again', async () => {
+  const { run, key } = startRun();
+  run.jobs[0]!.steps[0]!.state = 'running';
+  const many = (word: string) => Array.from({ length: 300 }, (_, index) => `${word} ${index}\n`).join('');
+  await server.write(key('build', '0'), many('early'));
+  const page = await open(`/runs/${run.id}`);
+  const box = page.locator('details[data-part="0"] .log');
+  const fromEnd = () =>
+    box.evaluate(({ scrollHeight, clientHeight, scrollTop }) => scrollHeight - clientHeight - scrollTop);
+  await expect.poll(fromEnd).toBeLessThan(3);
+  await page.getByText('early 299').waitFor();
+  await box.hover();
+  await page.mouse.wheel(0, -2000);
+  await expect.poll(fromEnd).toBeGreaterThan(1000);
+  await server.write(key('build', '0'), many('late'));
+  await expect.poll(() => lines(page, '0').count()).toBe(600);
+  expect(await fromEnd()).toBeGreaterThan(1000);
+  await page.mouse.wheel(0, 100_000);
+  await expect.poll(fromEnd).toBeLessThan(3);
+  await server.write(key('build', '0'), many('last'));
+  await expect.poll(() => lines(page, '0').count()).toBe(900);
+  await expect.poll(fromEnd).toBeLessThan(3);
 });
 
 test('artifacts are listed and downloaded', async () => {
