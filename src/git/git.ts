@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImpGemError, InputError } from '../errors.ts';
 import type { CloneSource } from '../forges/forge.ts';
@@ -8,6 +9,7 @@ import { explained, fetchRef } from './fetch.ts';
 import { ensureMirror, exists, mirrorPath, mirrorRef } from './mirror.ts';
 import { createMirrorLock } from './mirror-lock.ts';
 import { type Commit, type GitObject, parseBatch, parseCommit, parseTree, type TreeEntry } from './objects.ts';
+import { packMirror } from './pack-mirror.ts';
 import { type GitCall, runGit } from './run-git.ts';
 import { fillWorkspace, type WorkspaceOptions } from './workspace.ts';
 
@@ -49,6 +51,8 @@ export interface Git {
   changedPaths(repository: string, change: Change): Promise<string[] | undefined>;
   /** See workspace.ts. */
   createWorkspace(repository: string, options: WorkspaceOptions, signal?: AbortSignal): Promise<{ objects?: string }>;
+  /** Host path of the mirror's objects, when there is a mirror: what createWorkspace will give. */
+  objectsOf(repository: string): string | undefined;
   /** Branches and tags of the remote; annotated tags peeled. */
   lsRemote(source: CloneSource, repository: string, signal?: AbortSignal): Promise<Map<string, string>>;
 }
@@ -99,6 +103,7 @@ export function createGit(options: GitOptions): Git {
       if (brought) return brought;
       await ensureMirror(remote.gitDir, sha);
       await fetchRef(remote, ref, sha, also);
+      await packMirror(remote);
       const commit = await findCommit(repository, sha ?? mirrorRef(ref));
       if (!commit) throw new ImpGemError('commit-unknown', `The remote has no commit ${sha ?? ref}`);
       return commit;
@@ -157,6 +162,10 @@ export function createGit(options: GitOptions): Git {
       return changedPaths(call(repository), change);
     },
     createWorkspace,
+    objectsOf: (repository) => {
+      const objects = join(mirrorPath(options.folder, repository), 'objects');
+      return existsSync(objects) ? objects : undefined;
+    },
     lsRemote,
   };
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
 import { parseRepository } from '../runs/event.ts';
@@ -27,10 +27,6 @@ export async function ensureMirror(mirror: string, sha?: string): Promise<void> 
   await writeFile(join(mirror, 'config'), repositoryConfig({ bare: true, sha256: sha?.length === 64 }));
   // HEAD last: its presence says that the rest is there.
   await writeFile(join(mirror, 'HEAD'), 'ref: refs/heads/none\n');
-}
-
-export async function removeMirror(mirror: string): Promise<void> {
-  await rm(mirror, { recursive: true, force: true });
 }
 
 export function repositoryConfig(options: { bare: boolean; sha256: boolean }): string {

@@ -4,8 +4,10 @@ import { ImpGemError, InfrastructureError } from '../errors.ts';
 import { STEP_PATHS } from '../executors/executor.ts';
 import type { CloneSource } from '../forges/forge.ts';
 import type { CloneSpec } from '../runs/plan.ts';
+import { fillLargeFiles } from './large-files.ts';
 import { mirrorRef, repositoryConfig, usesSha256 } from './mirror.ts';
 import { type GitCall, runGit } from './run-git.ts';
+import { fillSubmodules } from './submodules.ts';
 
 export interface WorkspaceOptions {
   /** Exists and is empty. */
@@ -46,6 +48,8 @@ export async function fillWorkspace(
     clone.depth > 0 ? writeFile(join(gitDir, 'shallow'), await boundary(call, sha, clone.depth)) : undefined,
   ]);
   await checkOut({ ...call, gitDir, workTree: folder });
+  if (clone.submodules) await fillSubmodules(call, folder, options.source);
+  if (clone.lfs) await fillLargeFiles({ ...call, gitDir, workTree: folder, source: options.source });
   await Promise.all([
     rm(join(gitDir, 'ORIG_HEAD'), { force: true }),
     // Only now, so that no ref is written: a branch name becomes no path on the host.

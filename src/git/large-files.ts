@@ -1,0 +1,26 @@
+import { ImpGemError, InfrastructureError } from '../errors.ts';
+import { type GitCall, runGit } from './run-git.ts';
+
+/**
+ * Replaces the pointers of a fresh workspace by the files of Git LFS. Always from the forge's own address: the one in
+ * `.lfsconfig` could lead inside our network. ImpGemError `lfs-missing` where git-lfs is not installed.
+ */
+export async function fillLargeFiles(call: Omit<GitCall, 'args'>): Promise<void> {
+  const settings: [string, string][] = [
+    ['lfs.url', `${call.source?.url ?? ''}/info/lfs`],
+    ['lfs.concurrentTransfers', '4'],
+  ];
+  try {
+    await runGit({ ...call, settings, args: ['lfs', 'pull'] });
+  } catch (error) {
+    if (error instanceof InfrastructureError && /'lfs' is not a git command/.test(String(error.cause)))
+      throw new ImpGemError(
+        'lfs-missing',
+        'The pipeline asks for `clone: { lfs: true }`, and this worker has no git-lfs',
+        {
+          cause: error,
+        },
+      );
+    throw error;
+  }
+}

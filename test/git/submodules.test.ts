@@ -1,0 +1,127 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createGit, type Git } from '../../src/git/git.ts';
+import {
+  git as plain,
+  type GitServer,
+  makeRepository,
+  makeTempFolder,
+  startGitServer,
+  type TestRepository,
+} from '../support/git-http.ts';
+
+const CREDENTIALS = { username: 'impgem', password: 'token-canary-456' };
+const CLONE = { skip: false, depth: 0, submodules: true, lfs: false };
+
+let temp: Awaited<ReturnType<typeof makeTempFolder>>;
+let parent: TestRepository;
+let library: TestRepository;
+let server: GitServer;
+let git: Git;
+let librarySha: string;
+let counter = 0;
+
+beforeAll(async () => {
+  temp = await makeTempFolder();
+  const root = join(temp.path, 'remotes');
+  parent = await makeRepository(root, 'maria/gem');
+  library = await makeRepository(root, 'lib/tool');
+  const inner = await makeRepository(root, 'lib/inner');
+  const innerSha = await inner.commit({ 'inner.txt': 'inner' });
+  await library.commit({ 'tool.txt': 'tool' });
+  librarySha = await link(library, { inner: { url: '../inner', sha: innerSha } });
+  await parent.commit({ 'gem.txt': 'gem' });
+  server = await startGitServer({ root, credentials: CREDENTIALS });
+  git = createGit({ folder: join(temp.path, 'mirrors'), allowFile: false, fetchTimeoutMs: 30_000 });
+});
+afterAll(async () => {
+  await server.close();
+  await temp.remove();
+});
+
+/** Commits gitlinks and their `.gitmodules`, with plumbing only: git itself would refuse some of them. */
+async function link(
+  repository: TestRepository,
+  modules: Record<string, { url: string; sha: string; more?: string }>,
+): Promise<string> {
+  const file = join(temp.path, `modules-${++counter}`);
+  const sections = Object.entries(modules).map(
+    ([path, { url, more }]) => `[submodule "${path}"]\n\tpath = ${path}\n\turl = ${url}\n${more ?? ''}`,
+  );
+  await writeFile(file, sections.join(''));
+  await repository.git('read-tree', 'HEAD');
+  const blob = await repository.git('hash-object', '-w', file);
+  await repository.git('update-index', '--add', '--cacheinfo', `100644,${blob},.gitmodules`);
+  for (const [path, { sha }] of Object.entries(modules))
+    await repository.git('update-index', '--add', '--cacheinfo', `160000,${sha},${path}`);
+  const commit = await repository.git('commit-tree', '-m', 'Modules', await repository.git('write-tree'));
+  await repository.git('push', '-q', '--force', 'origin', `${commit}:refs/heads/main`);
+  await repository.git('read-tree', 'HEAD');
+  return commit;
+}
+
+async function make(sha: string): Promise<string> {
+  const folder = join(temp.path, `workspace-${++counter}`);
+  await mkdir(folder);
+  const source = { url: `${server.url}/maria/gem.git`, credentials: CREDENTIALS };
+  const repository = 'gitea/maria/gem';
+  await git.createWorkspace(repository, { folder, source, ref: 'refs/heads/main', sha, clone: CLONE, branch: 'main' });
+  return folder;
+}
+
+test.each([
+  '../../lib/tool.git',
+  '../../lib/tool',
+  'ABSOLUTE',
+  'git@127.0.0.1:lib/tool.git',
+  'ssh://git@127.0.0.1/lib/tool.git',
+])('a submodule at %s is fetched at its commit, and its own submodules too', async (url) => {
+  const sha = await link(parent, {
+    'vendor/tool': { url: url.replace('ABSOLUTE', `${server.url}/lib/tool.git`), sha: librarySha },
+  });
+  const folder = await make(sha);
+  expect(await readFile(join(folder, 'vendor/tool/tool.txt'), 'utf8')).toBe('tool');
+  expect(await readFile(join(folder, 'vendor/tool/inner/inner.txt'), 'utf8')).toBe('inner');
+  expect(await plain(join(folder, 'vendor/tool'), 'rev-parse', 'HEAD')).toBe(librarySha);
+  for (const config of ['.git/config', 'vendor/tool/.git/config'])
+    expect(await readFile(join(folder, config), 'utf8')).not.toContain('canary');
+});
+
+test.each([
+  'http://169.254.169.254/lib/tool.git',
+  'http://127.0.0.1:1/lib/tool.git',
+  'ext::touch /tmp/impgem-submodule-canary',
+  'file:///etc',
+  '/etc',
+  '-u./payload',
+  '--upload-pack=touch /tmp/impgem-submodule-canary',
+  '../../../x/y',
+  '../../lib/../../x/y',
+  '../../lib/tool.git?x=y',
+  'git@evil.example:lib/tool.git',
+  'ssh://-oProxyCommand=touch%20x/lib/tool.git',
+])('a submodule at %s is refused', async (url) => {
+  const before = server.requests.length;
+  const sha = await link(parent, {
+    bad: { url, sha: librarySha, more: '\tupdate = !touch /tmp/impgem-submodule-canary\n' },
+  });
+  await expect(make(sha)).rejects.toMatchObject({ code: 'submodule-refused' });
+  expect(server.requests.slice(before).filter((line) => line.includes('lib'))).toEqual([]);
+  expect(existsSync('/tmp/impgem-submodule-canary')).toBe(false);
+});
+
+test('a submodule whose commit is gone is an error that says so', async () => {
+  const sha = await link(parent, { gone: { url: '../../lib/tool', sha: 'c'.repeat(40) } });
+  await expect(make(sha)).rejects.toMatchObject({ code: 'git-failed' });
+});
+
+test('a link where the submodule should be is not followed', async () => {
+  await symlink(temp.path, join(temp.path, 'remotes/.work/maria/gem/evil'));
+  const text = `[submodule "evil/x"]\n\tpath = evil/x\n\turl = ../../lib/tool\n`;
+  const sha = await parent.commit({ '.gitmodules': text });
+  const folder = await make(sha);
+  expect(existsSync(join(temp.path, 'x'))).toBe(false);
+  expect(existsSync(join(folder, 'evil'))).toBe(true);
+});
