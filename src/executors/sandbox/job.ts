@@ -1,4 +1,5 @@
 /** A job in the sandbox executor: the folders of the job, and what runs in them. */
+import { setMaxListeners } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError } from '../../errors.ts';
@@ -11,6 +12,8 @@ const TERMINATED = 143;
 
 export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox {
   const disposed = new AbortController();
+  // Any number of steps may run at once.
+  setMaxListeners(0, disposed.signal);
   const running = new Set<Promise<unknown>>();
   const cleaning = new Set<Promise<void>>();
   const services: string[] = [];

@@ -16,14 +16,14 @@ import type { Limits } from '../../runs/plan.ts';
 /** Top-level folders with the host's tools. A link (`/bin -> usr/bin`) stays one. */
 const TOOLS = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32', '/opt'];
 /** Where a mount of the operator would shadow what a sandbox needs. */
-const RESERVED = ['/', '/proc', '/dev', '/sys', '/tmp', '/etc', '/run', '/workspace', '/impgem'];
+const RESERVED = ['/proc', '/dev', '/sys', '/workspace', '/impgem'];
+const RESERVED_ITSELF = ['/', '/etc', '/run', '/tmp', '/var', ...TOOLS];
 
 /**
  * A worker that is root owns the host's files also in its sandboxes, and files below /proc ask for the owner, not for a
- * capability: core_pattern alone would give the host away. Bubblewrap covers `bus`, `irq` and `sysrq-trigger` itself, and
- * skips `sys`.
+ * capability: core_pattern alone would give the host away, and a chmod there holds for the whole machine. So /proc is
+ * read-only, and what its owner alone may read is covered.
  */
-const PROC_READ_ONLY = ['fs', 'sys'];
 const PROC_HIDDEN_FILES = ['kcore', 'keys', 'mtrr', 'sched_debug', 'slabinfo', 'timer_list'];
 const PROC_HIDDEN_FOLDERS = ['acpi', 'driver', 'dynamic_debug', 'scsi'];
 
@@ -40,6 +40,8 @@ export const NAMESPACES = [
 export interface HostRoot {
   /** Arguments that are the same for every step. */
   fixed: string[];
+  /** The same, but later: on top of /tmp too. */
+  mounts: string[];
   /** Real paths of all that is shown of the host. */
   shown: string[];
 }
@@ -58,17 +60,18 @@ export interface StepRoot {
 /** Error `sandbox-mount-invalid` for a mount that is missing or would open or shadow what must not be. */
 export function checkMounts(mounts: string[]): string[] {
   return mounts.map((mount) => {
-    const path = normalize(mount);
-    const fault = !isAbsolute(path)
-      ? 'is not an absolute path'
-      : RESERVED.includes(path.replace(/(?<=.)\/$/, ''))
-        ? 'is a place of the sandbox itself'
-        : !existsSync(path)
-          ? 'does not exist'
-          : undefined;
-    if (fault === undefined) return path.replace(/(?<=.)\/$/, '');
+    const path = normalize(mount).replace(/(?<=.)\/$/, '');
+    const fault = faultOf(path);
+    if (fault === undefined) return path;
     throw new ImpGemError('sandbox-mount-invalid', `Sandbox mount ${mount} ${fault}. Change IMPGEM_SANDBOX_MOUNTS.`);
   });
+}
+
+function faultOf(path: string): string | undefined {
+  if (!isAbsolute(path)) return 'is not an absolute path';
+  const inside = RESERVED.some((place) => path === place || path.startsWith(`${place}/`));
+  if (inside || RESERVED_ITSELF.includes(path)) return 'is a place of the sandbox itself';
+  return existsSync(path) ? undefined : 'does not exist';
 }
 
 /**
@@ -83,13 +86,12 @@ export function composeHost(etc: string, mounts: string[], hidden: string[]): Ho
     shown,
     fixed: [
       ...tools.flatMap(showTool),
-      ...['--ro-bind', etc, '/etc', '--proc', '/proc', ...coverProc(), '--dev', '/dev'],
+      ...['--ro-bind', etc, '/etc', '--proc', '/proc', ...coverProc(), '--remount-ro', '/proc', '--dev', '/dev'],
       ...['--perms', '1777', '--size', String(SHM_BYTES), '--tmpfs', '/dev/shm', '--remount-ro', '/dev'],
       ...['--dir', '/run', '--dir', '/var', '--symlink', '../run', '/var/run', '--symlink', '../tmp', '/var/tmp'],
-      ...outside.flatMap((mount) => ['--ro-bind', mount, mount]),
-      ...hideFolders(hidden, shown),
       ...['--dir', '/impgem'],
     ],
+    mounts: [...outside.flatMap((mount) => ['--ro-bind', mount, mount]), ...hideFolders(hidden, shown)],
   };
 }
 
@@ -102,6 +104,7 @@ export function composeRoot(host: HostRoot, step: StepRoot): string[] {
     ...(step.hosts === undefined ? [] : ['--ro-bind', step.hosts, '/etc/hosts']),
     ...showResolver(),
     ...['--perms', '1777', '--size', String(tmp), '--tmpfs', '/tmp'],
+    ...host.mounts,
     ...hideFolders([dirname(dirname(step.workspace))], host.shown),
     ...['--bind', step.workspace, STEP_PATHS.workspace, '--bind', step.home, STEP_PATHS.home],
     ...['--bind', step.step, STEP_PATHS.step],
@@ -117,9 +120,8 @@ function showTool(path: string): string[] {
 function coverProc(): string[] {
   const there = (name: string): boolean => existsSync(`/proc/${name}`);
   return [
-    ...PROC_READ_ONLY.filter(there).flatMap((name) => ['--ro-bind', `/proc/${name}`, `/proc/${name}`]),
     ...PROC_HIDDEN_FILES.filter(there).flatMap((name) => ['--ro-bind', '/dev/null', `/proc/${name}`]),
-    ...PROC_HIDDEN_FOLDERS.filter(there).flatMap((name) => ['--perms', '0555', '--tmpfs', `/proc/${name}`]),
+    ...PROC_HIDDEN_FOLDERS.filter(there).flatMap((name) => ['--perms', '0555', '--size', '4096', '--tmpfs', `/proc/${name}`]),
   ];
 }
 
@@ -132,5 +134,5 @@ function showResolver(): string[] {
 function hideFolders(folders: string[], shown: string[]): string[] {
   const real = folders.filter((folder) => existsSync(folder)).map((folder) => realpathSync(folder));
   const inside = real.filter((folder) => shown.some((path) => folder.startsWith(path + sep)));
-  return inside.flatMap((folder) => ['--perms', '0555', '--tmpfs', folder]);
+  return inside.flatMap((folder) => ['--perms', '0555', '--size', '4096', '--tmpfs', folder]);
 }
