@@ -121,7 +121,14 @@ function coverProc(): string[] {
   const there = (name: string): boolean => existsSync(`/proc/${name}`);
   return [
     ...PROC_HIDDEN_FILES.filter(there).flatMap((name) => ['--ro-bind', '/dev/null', `/proc/${name}`]),
-    ...PROC_HIDDEN_FOLDERS.filter(there).flatMap((name) => ['--perms', '0555', '--size', '4096', '--tmpfs', `/proc/${name}`]),
+    ...PROC_HIDDEN_FOLDERS.filter(there).flatMap((name) => [
+      '--perms',
+      '0555',
+      '--size',
+      '4096',
+      '--tmpfs',
+      `/proc/${name}`,
+    ]),
   ];
 }
 
