@@ -19,7 +19,11 @@ export const CAPABILITIES = [
 
 export interface ContainerSpec {
   image: string;
-  entrypoint: readonly string[];
+  /** Absent: the image's own command. */
+  entrypoint?: readonly string[];
+  env?: Record<string, string>;
+  /** Names in a network that is no container's. */
+  aliases?: string[];
   labels: Record<string, string>;
   /** `container:ID`, `none`, or the name of a network. */
   network: string;
@@ -37,8 +41,8 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
   const { memory, cpu, pids } = spec.limits;
   return {
     Image: spec.image,
-    Entrypoint: [...spec.entrypoint],
-    Cmd: [],
+    ...(spec.entrypoint === undefined ? {} : { Entrypoint: [...spec.entrypoint], Cmd: [] }),
+    ...(spec.env === undefined ? {} : { Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`) }),
     // Never the image's: a WORKDIR such as /proc/self/fd/8 has led out of containers (CVE-2024-21626).
     WorkingDir: '/',
     Labels: spec.labels,
@@ -46,6 +50,9 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
     OpenStdin: spec.stdin,
     StdinOnce: spec.stdin,
     ...(spec.user === undefined ? {} : { User: spec.user }),
+    ...(spec.aliases === undefined
+      ? {}
+      : { NetworkingConfig: { EndpointsConfig: { [spec.network]: { Aliases: spec.aliases } } } }),
     HostConfig: {
       NetworkMode: spec.network,
       Binds: spec.binds,

@@ -2,8 +2,10 @@ import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
 import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
 import { createEngineEvents } from './engine-events.ts';
+import { createImages } from './images.ts';
 import { createJobSandbox } from './job-sandbox.ts';
 import { LABEL } from './labels.ts';
+import { createNetworkRules } from './network-rules.ts';
 import type { DockerOptions } from './options.ts';
 import type { ExecutorParts } from './parts.ts';
 import { reapSlots } from './reap.ts';
@@ -20,19 +22,29 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const engine = await connectEngine(options);
   const { docker } = engine;
   await engineCall('use the Docker engine', () => docker.ping());
-  const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`);
+  const labels = { [LABEL.instance]: options.instance, [LABEL.worker]: options.workerName };
+  const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? []);
+  const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => rules.forget());
+  const images = createImages(docker, options);
   const starts = createStartQueue();
   const report = options.onProblem ?? (() => undefined);
   const removal = createRemoval(docker, () => starts.quiet(), report);
-  const parts: ExecutorParts = { docker, options, events, removal, starts };
+  const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules };
   const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
+  if (options.image !== undefined) void warmUp(options.image);
+
+  /** So that not even the first job waits. Nothing is pulled for it. */
+  async function warmUp(image: string): Promise<void> {
+    if (await images.has(image).catch(() => false)) warm.use(image);
+  }
+
   /** Slots of jobs that live in this process. */
   const open = new Set<string>();
 
   async function newSlot(job: JobContext): Promise<WarmSlot> {
-    const { folder, image, objects, owner } = job;
-    const slot = await createSlot(parts, { folder, image, owner, ...(objects === undefined ? {} : { objects }) });
-    return { slot, waiting: createWaitingSteps(parts, slot, image) };
+    const { folder, image, objects, owner, note } = job;
+    const slot = await createSlot(parts, { folder, image, owner, note, ...(objects === undefined ? {} : { objects }) });
+    return { slot, waiting: createWaitingSteps(parts, slot, image, note) };
   }
 
   function openJob(job: JobContext, place: WarmSlot): AdoptedJob {
@@ -53,7 +65,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
     async adopt(job) {
       const slot = await adoptSlot(parts, job);
       if (!slot) return undefined;
-      const waiting = createWaitingSteps(parts, slot, job.image);
+      const waiting = createWaitingSteps(parts, slot, job.image, job.note);
       return openJob(job, { slot, waiting });
     },
     reap: (isLive) => reapSlots(parts, isLive, new Set([...open, ...warm.ids()])),

@@ -25,7 +25,8 @@ export interface EngineEvents {
 
 const RECONNECT_MS = 500;
 
-export function createEngineEvents(docker: Docker, label: string): EngineEvents {
+/** `onConnect`: the engine answers, at first or again. */
+export function createEngineEvents(docker: Docker, label: string, onConnect: () => void): EngineEvents {
   const waiting = new Map<string, AbortController>();
   let open: NodeJS.ReadableStream | undefined;
   let closed = false;
@@ -38,6 +39,7 @@ export function createEngineEvents(docker: Docker, label: string): EngineEvents 
           filters: { type: ['container'], event: ['die', 'destroy'], label: [label] },
         });
         if (isClosed()) hangUp(open);
+        onConnect();
         // What ended while nobody listened.
         await Promise.all([...waiting.keys()].map(look));
         await eachLine(open, onEvent);

@@ -1,19 +1,28 @@
 import { ImpGemError } from '../../errors.ts';
-import type { AdoptedJob, Exit, JobContext, JobSandbox, Output, StartOptions, Task } from '../executor.ts';
+import type {
+  AdoptedJob,
+  Exit,
+  Handover,
+  JobContext,
+  JobSandbox,
+  Output,
+  Service,
+  ServiceTask,
+  StartOptions,
+  Task,
+} from '../executor.ts';
 import type { ExecutorParts } from './parts.ts';
 import { linkObjects } from './link-objects.ts';
 import { followStep, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
+import { followService, openService, untilReady } from './services.ts';
 import { readStarted, recordSlot, recordStarted } from './slot-record.ts';
 import { handOver, stepFolder } from './step-container.ts';
 import { openLog } from './step-folder.ts';
 import type { WarmSlot } from './warm-slots.ts';
 
-const CANCELLED: Exit = {
-  code: 143,
-  reason: 'cancelled',
-  handover: { env: '', output: '', path: '', summary: '' },
-};
+const NOTHING: Handover = { env: '', output: '', path: '', summary: '' };
+const CANCELLED: Exit = { code: 143, reason: 'cancelled', handover: NOTHING };
 
 /** The JobSandbox over a slot that belongs to the job, and the containers that wait in it. `onClosed`: it was let go. */
 export function createJobSandbox(
@@ -49,11 +58,41 @@ export function createJobSandbox(
     checkOpen();
     const started = readStarted(job.folder).findLast((candidate) => candidate.task === taskId);
     if (!started) throw new ImpGemError('task-unknown', `No task ${taskId} of this job was started`);
+    if ('service' in started) return resumeService(started.containerId, output);
     const folder = stepFolder(slot, started.number);
     const log = await openLog(folder);
     const end = parts.events.watch(started.containerId);
     void parts.events.look(started.containerId);
     return follow({ ...started, folder, log, end }, output, options);
+  }
+
+  async function startService(service: ServiceTask, output: Output, options: StartOptions): Promise<Service> {
+    checkOpen();
+    options.signal.throwIfAborted();
+    if (service.run !== undefined) await workspaceReady();
+    const started = await openService(parts, job, slot, service, output);
+    const { containerId } = started;
+    recordStarted(job.folder, { task: `service-${service.name}`, containerId, service: true });
+    running.add(containerId);
+    void started.ended.finally(() => running.delete(containerId));
+    try {
+      await untilReady(parts, slot, service, started, options);
+    } catch (error) {
+      await stopContainer(parts, containerId);
+      await started.ended;
+      throw error;
+    }
+    return { ended: started.ended };
+  }
+
+  async function resumeService(containerId: string, output: Output): Promise<Exit> {
+    running.add(containerId);
+    try {
+      const code = await followService(parts, containerId, output, parts.events.watch(containerId));
+      return { code, handover: NOTHING };
+    } finally {
+      running.delete(containerId);
+    }
   }
 
   async function follow(step: RunningStep, output: Output, options: StartOptions): Promise<Exit> {
@@ -91,7 +130,7 @@ export function createJobSandbox(
   const sandbox: JobSandbox = {
     start,
     expect: (tasks) => waiting.expect(tasks),
-    startService: () => Promise.reject(new ImpGemError('service-failed', 'Services are not supported yet')),
+    startService,
     push: () => Promise.resolve(),
     pull: () => Promise.resolve(),
     dispose: () => (disposal ??= dispose()),

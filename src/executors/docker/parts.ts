@@ -1,6 +1,8 @@
 import type Docker from 'dockerode';
 import type { EngineEvents } from './engine-events.ts';
 import type { DockerOptions } from './options.ts';
+import type { Images } from './images.ts';
+import type { NetworkRules } from './network-rules.ts';
 import type { Removal } from './removal.ts';
 import type { StartQueue } from './start-queue.ts';
 
@@ -11,4 +13,6 @@ export interface ExecutorParts {
   events: EngineEvents;
   removal: Removal;
   starts: StartQueue;
+  images: Images;
+  rules: NetworkRules;
 }

@@ -7,12 +7,21 @@ import { join } from 'node:path';
 import type { JobOwner } from '../executor.ts';
 import type { Slot } from './slot.ts';
 
-export interface StartedTask {
+export type StartedTask = StartedStep | StartedService;
+
+interface StartedStep {
   task: string;
   containerId: string;
   /** Number of the step's folder. */
   number: number;
   nonce: string;
+}
+
+/** The engine keeps its output. */
+interface StartedService {
+  task: string;
+  containerId: string;
+  service: true;
 }
 
 /** What of a slot lives on; the rest is found on the engine. */

@@ -6,6 +6,8 @@ import { containerOptions } from './container-spec.ts';
 import type { JobOwner } from '../executor.ts';
 import { engineCall, statusOf } from './engine.ts';
 import { holderName, LABEL, ownerLabels } from './labels.ts';
+import type { Note } from './images.ts';
+import { BRIDGE_PREFIX } from './network-rules.ts';
 import type { ExecutorParts } from './parts.ts';
 
 export interface Slot {
@@ -33,6 +35,8 @@ export interface SlotWish {
   image: string;
   objects?: string;
   owner?: JobOwner;
+  /** Hears of the pull of the image. */
+  note?: Note;
 }
 
 export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promise<Slot> {
@@ -47,12 +51,15 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   const folder = wanted.folder ?? join(options.folder, id);
   const objects = wanted.objects ?? join(folder, 'docker', 'objects');
   await makeFolders(folder);
+  await parts.images.ensure(wanted.image, wanted.note ?? (() => undefined));
+  // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
+  const rules = parts.rules.ensure(wanted.image).catch(parts.options.onProblem ?? (() => undefined));
   const network = await engineCall('create the network of a job', () =>
     docker.createNetwork({
       Name: networkName(id),
       Labels: labels,
       // A name of ours, so that rules of the packet filter can mean all jobs' bridges.
-      Options: { 'com.docker.network.bridge.name': `ig${id}` },
+      Options: { 'com.docker.network.bridge.name': `${BRIDGE_PREFIX}${id}` },
     }),
   );
   const slot: Slot = {
@@ -68,6 +75,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   };
   try {
     slot.holderId = await parts.starts.run(() => startHolder(parts, slot, wanted.owner));
+    await rules;
   } catch (error) {
     void removeSlot(parts, slot);
     throw error;

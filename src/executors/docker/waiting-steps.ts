@@ -2,6 +2,7 @@
 import type { Task, UpcomingTask } from '../executor.ts';
 import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
+import type { Note } from './images.ts';
 import type { Slot } from './slot.ts';
 import { needsOf, sameNeeds, startWaiting, type StepNeeds, type WaitingStep } from './step-container.ts';
 
@@ -22,15 +23,24 @@ interface Entry {
   step: Promise<WaitingStep>;
 }
 
-export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string): WaitingSteps {
+/** `note`: hears of images, once each. */
+export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string, note: Note): WaitingSteps {
   const entries: Entry[] = [];
   let expected: UpcomingTask[] = [];
   const starting = new Set<Promise<WaitingStep>>();
   const caps = parts.options.limits;
+  const images = new Map<string, Promise<void>>();
+
+  async function imageReady(name: string): Promise<void> {
+    const digest = await parts.images.ensure(name, note);
+    note(`image ${name} is ${digest}`);
+  }
 
   function add(task: UpcomingTask | undefined, needs: StepNeeds): Entry {
     const labels = task === undefined ? {} : { [LABEL.step]: task.id };
-    const step = startWaiting(parts, slot, needs, labels);
+    const ready = images.get(needs.image) ?? imageReady(needs.image);
+    images.set(needs.image, ready);
+    const step = ready.then(() => startWaiting(parts, slot, needs, labels));
     starting.add(step);
     // Whoever takes it hears of a failure.
     step.catch(() => undefined).finally(() => starting.delete(step));

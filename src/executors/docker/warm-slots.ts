@@ -62,7 +62,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 
   async function make(of: string): Promise<WarmSlot> {
     const slot = await createSlot(parts, { image: of });
-    const waiting = createWaitingSteps(parts, slot, of);
+    const waiting = createWaitingSteps(parts, slot, of, () => undefined);
     waiting.expect(Array.from({ length: WAITING }, () => FIRST_STEP));
     return { slot, waiting };
   }

@@ -1,0 +1,159 @@
+/** Images on the engine: there already, or pulled once for all jobs that want them, with progress in each job's log. */
+import type Docker from 'dockerode';
+import { type ImpGemError, InfrastructureError, messageOf } from '../../errors.ts';
+import { engineCall, engineError, isGone, sentenceOf } from './engine.ts';
+import { parseImageName } from './image-name.ts';
+import type { DockerOptions } from './options.ts';
+import { readRegistryAuths } from './registry-auth.ts';
+
+export type Note = (line: string) => void;
+
+export interface Images {
+  /**
+   * Settles when the image is on the engine, with its digest or id. Pulled when it is missing, or always where the
+   * policy says so. Errors: `image-name`, `image-not-found`, `image-denied`, `image-platform`, `engine-no-space`,
+   * `registry-unreachable`.
+   */
+  ensure(image: string, note: Note): Promise<string>;
+  /** Whether the engine has it already. */
+  has(image: string): Promise<boolean>;
+}
+
+const NOTE_EVERY_MS = 2000;
+
+interface Pull {
+  done: Promise<void>;
+  listeners: Set<Note>;
+}
+
+export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullPolicy' | 'authConfig'>): Images {
+  const authOf = readRegistryAuths(options.authConfig);
+  const pulls = new Map<string, Pull>();
+
+  async function inspect(full: string): Promise<string | undefined> {
+    return engineCall(`look for the image ${full}`, async () => {
+      try {
+        const { Id, RepoDigests } = await docker.getImage(full).inspect();
+        return RepoDigests[0]?.split('@')[1] ?? Id;
+      } catch (error) {
+        if (isGone(error)) return undefined;
+        throw error;
+      }
+    });
+  }
+
+  function pull(full: string, registry: string): Pull {
+    const running = pulls.get(full);
+    if (running) return running;
+    const listeners = new Set<Note>();
+    const tell: Note = (line) => {
+      for (const listener of listeners) listener(line);
+    };
+    const done = pullOnce(docker, full, authOf(registry), tell).finally(() => pulls.delete(full));
+    done.catch(() => undefined);
+    const started = { done, listeners };
+    pulls.set(full, started);
+    return started;
+  }
+
+  return {
+    has: async (image) => (await inspect(parseImageName(image).full)) !== undefined,
+    async ensure(image, note) {
+      const { full, registry } = parseImageName(image);
+      if (options.pullPolicy === 'missing') {
+        const there = await inspect(full);
+        if (there !== undefined) return there;
+      }
+      note(`pulling image ${full}`);
+      const { done, listeners } = pull(full, registry);
+      listeners.add(note);
+      try {
+        await done;
+      } finally {
+        listeners.delete(note);
+      }
+      const digest = await inspect(full);
+      if (digest === undefined) throw new InfrastructureError('image-not-found', `The image ${full} vanished`);
+      note(`pulled image ${full} (${digest})`);
+      return digest;
+    },
+  };
+}
+
+interface Progress {
+  id?: string;
+  error?: string;
+  progressDetail?: { current?: number; total?: number };
+}
+
+async function pullOnce(docker: Docker, full: string, auth: object | undefined, tell: Note): Promise<void> {
+  try {
+    const stream = await docker.pull(full, auth === undefined ? {} : { authconfig: auth });
+    const layers = new Map<string, { current: number; total: number }>();
+    let saidAt = Date.now();
+    await new Promise<void>((resolve, reject) => {
+      docker.modem.followProgress(
+        stream,
+        (error) => (error ? reject(error) : resolve()),
+        ({ id, progressDetail }: Progress) => {
+          if (id === undefined || progressDetail?.total === undefined) return;
+          layers.set(id, { current: progressDetail.current ?? 0, total: progressDetail.total });
+          if (Date.now() - saidAt < NOTE_EVERY_MS) return;
+          saidAt = Date.now();
+          tell(`pulling image ${full}: ${inWords(layers.values())}`);
+        },
+      );
+    });
+  } catch (error) {
+    throw pullError(error, full, auth !== undefined);
+  }
+}
+
+function inWords(layers: Iterable<{ current: number; total: number }>): string {
+  let [current, total] = [0, 0];
+  for (const layer of layers) {
+    current += layer.current;
+    total += layer.total;
+  }
+  return `${Math.round(current / 1e6)} of ${Math.round(total / 1e6)} MB`;
+}
+
+const KINDS: { pattern: RegExp; code: string; say: (image: string, hadAuth: boolean) => string; retryable: boolean }[] =
+  [
+    {
+      pattern: /no matching manifest|does not match the specified platform|image operating system/i,
+      code: 'image-platform',
+      say: (image) => `The image ${image} does not exist for the platform of this engine`,
+      retryable: false,
+    },
+    {
+      pattern: /denied|unauthorized|authentication required|no basic auth/i,
+      code: 'image-denied',
+      say: (image, hadAuth) =>
+        `The registry refuses the image ${image}: it does not exist, or ` +
+        (hadAuth
+          ? 'the credentials in DOCKER_AUTH_CONFIG may not read it'
+          : 'it needs credentials in DOCKER_AUTH_CONFIG'),
+      retryable: false,
+    },
+    {
+      pattern: /manifest unknown|not found|does not exist|name unknown/i,
+      code: 'image-not-found',
+      say: (image) => `There is no image ${image}: check name and tag`,
+      retryable: false,
+    },
+    {
+      pattern: /dial tcp|no such host|connection refused|timeout|temporary failure|TLS handshake|EOF|server gave HTTP/i,
+      code: 'registry-unreachable',
+      say: (image) => `The registry of the image ${image} cannot be reached from the Docker engine`,
+      retryable: true,
+    },
+  ];
+
+function pullError(error: unknown, image: string, hadAuth: boolean): ImpGemError {
+  const text = sentenceOf(error);
+  const kind = KINDS.find(({ pattern }) => pattern.test(text));
+  if (!kind)
+    return engineError(error instanceof Error ? error : new Error(messageOf(error)), `pull the image ${image}`);
+  return new InfrastructureError(kind.code, kind.say(image, hadAuth), { cause: error, retryable: kind.retryable });
+}

@@ -1,0 +1,155 @@
+/** Services of a job: containers on its network, found by name, their output kept by the engine. */
+import { chmod, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { ImpGemError } from '../../errors.ts';
+import type { JobContext, Output, Service, ServiceTask, StartOptions } from '../executor.ts';
+import { environmentOf, shellCommand } from '../shell.ts';
+import { bindsOf, containerOptions } from './container-spec.ts';
+import { engineCall } from './engine.ts';
+import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
+import { CONTROL } from './entry.ts';
+import { LABEL } from './labels.ts';
+import type { ExecutorParts } from './parts.ts';
+import { runExec } from './run-exec.ts';
+import { networkName, type Slot } from './slot.ts';
+import { stepFolder } from './step-container.ts';
+import { controlFolder, handoverFolder, makeStepFolder } from './step-folder.ts';
+
+const KILLED = 137;
+
+export interface StartedService extends Service {
+  containerId: string;
+}
+
+/** Creates and starts the container of a service; its output and its end are followed from here on. */
+export async function openService(
+  parts: ExecutorParts,
+  job: JobContext,
+  slot: Slot,
+  service: ServiceTask,
+  output: Output,
+): Promise<StartedService> {
+  const image = service.image ?? job.image;
+  await parts.images.ensure(image, job.note);
+  const number = slot.nextStep++;
+  const folder = stepFolder(slot, number);
+  await makeStepFolder(folder);
+  if (service.run !== undefined) await writeScript(join(controlFolder(folder), 'script'), service.run);
+  const { PATH, HOME, ...env } = environmentOf({ env: service.env, path: [] });
+  const own = service.run === undefined ? {} : { HOME: HOME ?? '' };
+  const container = await engineCall(`create the service ${service.name}`, () =>
+    parts.docker.createContainer(
+      containerOptions({
+        image,
+        ...(service.run === undefined ? {} : { entrypoint: shellCommand('bash', `${CONTROL}/script`) }),
+        env: { ...own, ...env, ...(service.env['PATH'] === undefined ? {} : { PATH: PATH ?? '' }) },
+        labels: { ...slot.labels, [LABEL.step]: `service-${service.name}` },
+        network: networkName(slot.id),
+        aliases: [service.name],
+        limits: parts.options.limits,
+        binds: bindsOf({
+          workspace: join(slot.folder, 'workspace'),
+          home: join(slot.folder, 'home'),
+          step: handoverFolder(folder),
+          control: controlFolder(folder),
+        }),
+        stdin: false,
+        log: 'local',
+      }),
+    ),
+  );
+  slot.containers.add(container.id);
+  const end = parts.events.watch(container.id);
+  await engineCall(`start the service ${service.name}`, () => container.start());
+  return { containerId: container.id, ended: followService(parts, container.id, output, end) };
+}
+
+async function writeScript(file: string, script: string): Promise<void> {
+  await writeFile(file, script);
+  await chmod(file, 0o644);
+}
+
+/** Takes a service's output from its first byte to its end; gives its exit code. */
+export async function followService(
+  parts: ExecutorParts,
+  containerId: string,
+  output: Output,
+  end: WatchedEnd,
+): Promise<number> {
+  const stream = await engineCall('follow the output of a service', () =>
+    parts.docker.getContainer(containerId).logs({ follow: true, stdout: true, stderr: true }),
+  );
+  const sink = new Writable({
+    write: (bytes: Buffer, _encoding, done) => {
+      output.write(bytes).then(() => done(), done);
+    },
+  });
+  sink.on('error', () => undefined); // Told through the output's own error; the service runs on.
+  parts.docker.modem.demuxStream(stream, sink, sink);
+  await new Promise<void>((resolve) => stream.once('end', resolve).once('error', () => resolve()));
+  await new Promise<void>((resolve) => sink.end(resolve));
+  // The stream also ends when the engine goes away.
+  await parts.events.look(containerId);
+  if (!end.signal.aborted)
+    await new Promise((resolve) => end.signal.addEventListener('abort', resolve, { once: true }));
+  return (end.signal.reason as ContainerEnd).code ?? KILLED;
+}
+
+/** Settles when the service is ready. Errors `service-failed`, `service-not-ready`; the signal's own reason when aborted. */
+export async function untilReady(
+  parts: ExecutorParts,
+  slot: Slot,
+  service: ServiceTask,
+  started: StartedService,
+  { signal }: StartOptions,
+): Promise<void> {
+  if (!service.ready) return;
+  const { timeoutMs } = service.ready;
+  const giveUp = new AbortController();
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const stop = AbortSignal.any([signal, timeout, giveUp.signal]);
+  // Asked inside the job's network, where the engine is perhaps far away: one command that tries until it succeeds.
+  const probe =
+    'port' in service.ready
+      ? runExec(parts.docker, slot.holderId, portProbe(service.name, service.ready.port, timeoutMs), stop)
+      : runExec(parts.docker, started.containerId, commandProbe(service.ready.command, timeoutMs), stop);
+  const outcome = await Promise.race([
+    probe.then((code) => ({ code })),
+    started.ended.then((endedWith) => ({ endedWith })),
+  ]).finally(() => giveUp.abort());
+  probe.catch(() => undefined);
+  signal.throwIfAborted();
+  if ('endedWith' in outcome)
+    throw new ImpGemError(
+      'service-failed',
+      `The service ${service.name} ended with exit code ${outcome.endedWith} before it was ready`,
+    );
+  if (outcome.code === 0) return;
+  if (outcome.code === 126)
+    throw new ImpGemError(
+      'service-not-ready',
+      `Whether port and service ${service.name} are ready cannot be asked: the job's image has neither bash nor nc. Use ready: { command }`,
+    );
+  const ended = await Promise.race([started.ended, Promise.resolve(undefined)]);
+  if (ended !== undefined)
+    throw new ImpGemError('service-failed', `The service ${service.name} ended with exit code ${ended}`);
+  throw new ImpGemError('service-not-ready', `The service ${service.name} was not ready after ${timeoutMs} ms`);
+}
+
+function portProbe(name: string, port: number, timeoutMs: number): string[] {
+  const attempt = `if command -v bash >/dev/null; then bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2"
+    elif command -v nc >/dev/null; then nc -w 1 "$1" "$2" </dev/null >/dev/null
+    else exit 126; fi`;
+  return ['/bin/sh', '-c', tryUntil(attempt, timeoutMs), 'sh', name, String(port)];
+}
+
+function commandProbe(command: string, timeoutMs: number): string[] {
+  return ['/bin/sh', '-c', tryUntil('/bin/sh -c "$1"', timeoutMs), 'sh', command];
+}
+
+/** Bounded, since nobody can end it from outside when the worker is killed. */
+function tryUntil(attempt: string, timeoutMs: number): string {
+  const tries = Math.ceil(timeoutMs / 100);
+  return `i=0; while [ $i -lt ${tries} ]; do { ${attempt}; } >/dev/null 2>&1 && exit 0; i=$((i+1)); sleep 0.1; done; exit 1`;
+}
