@@ -8,7 +8,10 @@ import { type GitCall, runGit } from './run-git.ts';
 export async function fillLargeFiles(call: Omit<GitCall, 'args'>): Promise<void> {
   const settings: [string, string][] = [
     ['lfs.url', `${call.source?.url ?? ''}/info/lfs`],
-    ['lfs.concurrentTransfers', '4'],
+    // Without its filter, git-lfs fetches and then leaves the pointers where they are.
+    ['filter.lfs.clean', 'git-lfs clean -- %f'],
+    ['filter.lfs.smudge', 'git-lfs smudge -- %f'],
+    ['filter.lfs.process', 'git-lfs filter-process'],
   ];
   try {
     await runGit({ ...call, settings, args: ['lfs', 'pull'] });

@@ -27,6 +27,7 @@ const OURS: SimpleGitOptions['unsafe'] = {
   allowUnsafeConfigEnvCount: true,
   allowUnsafeConfigPaths: true,
   allowUnsafeCredentialHelper: true,
+  allowUnsafeFilter: true,
   allowUnsafeFsMonitor: true,
   allowUnsafeHooksPath: true,
   allowUnsafeSshCommand: true,

@@ -228,6 +228,20 @@ describe('a workspace', () => {
     },
   );
 
+  test('with large files, where git-lfs is not installed, says so', async () => {
+    const before = process.env['PATH'];
+    const folder = join(temp.path, 'only-git');
+    await mkdir(folder);
+    await symlink((await run('which', ['git'])).stdout.trim(), join(folder, 'git'));
+    const sha = await remote.git('rev-parse', 'main');
+    process.env['PATH'] = folder;
+    try {
+      await expect(make(sha, { clone: { ...ALL, lfs: true } })).rejects.toMatchObject({ code: 'lfs-missing' });
+    } finally {
+      process.env['PATH'] = before;
+    }
+  });
+
   test('runs nothing that the repository brings along', async () => {
     const canary = join(temp.path, 'canary');
     const sha = await remote.commit({
