@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError, InputError, diskError, messageOf, systemCode } from '../errors.ts';
+import { ifMissing } from './if-missing.ts';
 
 const SHA256 = /^[0-9a-f]{64}$/;
 /** What is younger is left alone by a sweep: it may be about to be named by a manifest. */
@@ -63,21 +64,20 @@ export function createBlobStore(folder: string): BlobStore {
   const openBlob: BlobStore['open'] = async (sha256) => {
     if (!SHA256.test(sha256)) return undefined;
     try {
-      return await open(place(sha256), READ);
+      return await ifMissing(undefined, open(place(sha256), READ));
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
       throw diskError('an artifact or cache', error);
     }
   };
 
   const sweep: BlobStore['sweep'] = async (keep, now = Date.now()) => {
     const removed: Blob[] = [];
-    for (const name of await readdir(folder, { recursive: true }).catch(() => [])) {
+    for (const name of await ifMissing([], readdir(folder, { recursive: true }))) {
       const sha256 = /^[0-9a-f]{2}[/]([0-9a-f]{64})$/.exec(name)?.[1];
       if (!sha256 && !name.startsWith('tmp/')) continue;
       if (sha256 && keep.has(sha256)) continue;
       const path = join(folder, name);
-      const status = await stat(path).catch(() => undefined);
+      const status = await ifMissing(undefined, stat(path));
       if (!status || now - status.mtimeMs < GRACE_MS) continue;
       await rm(path, { force: true });
       if (sha256) removed.push({ sha256, size: status.size });

@@ -1,17 +1,21 @@
 /** The two halves of a cache's tar: made from, and unpacked into, folders that belong to a stranger. */
-import { lstat, opendir, readlink, realpath } from 'node:fs/promises';
+import { lstat, readdir, readlink, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract, pack as createPack, type Header, type Pack } from 'tar-stream';
-import { ImpGemError, systemCode } from '../errors.ts';
+import { ImpGemError } from '../errors.ts';
 import type { CacheRoots } from '../worker/ports.ts';
 import { CACHE_ROOTS, linkStaysInside, type CachePath, type CacheRoot } from './cache-paths.ts';
+import { ifMissing } from './if-missing.ts';
+import { mapParallel } from './map-parallel.ts';
 import { openPlainFile } from './open-plain-file.ts';
 import { checkPath, pathFault } from './safe-path.ts';
 import { openSafeTree, type SafeTree } from './safe-tree.ts';
 
 const MOST_ENTRIES = 1_000_000;
 const EMPTY = Buffer.alloc(0);
+/** Files that are looked at and read at the same time. */
+const AHEAD = 16;
 const BLOCK = 512 * 1024;
 
 /**
@@ -31,58 +35,80 @@ export async function* packCache(roots: CacheRoots, paths: CachePath[]): AsyncGe
 
 /** Whether there is anything to keep. */
 export async function cacheExists(roots: CacheRoots, paths: CachePath[]): Promise<boolean> {
-  const found = await Promise.all(paths.map(({ root, path }) => lstatIfAny(`${roots[root]}/${path}`)));
+  const found = await Promise.all(paths.map(({ root, path }) => ifMissing(undefined, lstat(`${roots[root]}/${path}`))));
   return found.some((status) => status !== undefined);
-}
-
-async function packTree(pack: Pack, base: string, root: CacheRoot, top: string): Promise<void> {
-  const parent = dirname(`${base}/${top}`);
-  if ((await realpath(parent).catch(() => parent)) !== parent) {
-    throw new ImpGemError('cache-refused', `Cache path ${JSON.stringify(top)} goes through a link.`);
-  }
-  let entries = 0;
-  const queue = [top];
-  for (let path = queue.pop(); path !== undefined; path = queue.pop()) {
-    const status = await lstatIfAny(`${base}/${path}`);
-    if (!status || pathFault(path)) continue;
-    if (++entries > MOST_ENTRIES) throw new ImpGemError('quota', `The cache has more than ${MOST_ENTRIES} files.`);
-    const header = { name: `${root}/${path}`, mode: status.mode & 0o777, mtime: status.mtime };
-    if (status.isDirectory()) {
-      await addEntry(pack, { ...header, type: 'directory' });
-      for await (const { name } of await opendir(`${base}/${path}`)) queue.push(`${path}/${name}`);
-    } else if (status.isSymbolicLink()) {
-      const linkname = await readlink(`${base}/${path}`);
-      if (linkStaysInside(path.split('/'), linkname)) await addEntry(pack, { ...header, type: 'symlink', linkname });
-    } else if (status.isFile()) await addFile(pack, header, `${base}/${path}`);
-  }
 }
 
 type EntryHeader = Partial<Header> & Pick<Header, 'name'>;
 
-async function addFile(pack: Pack, header: EntryHeader, path: string): Promise<void> {
-  const handle = await openPlainFile(path);
-  const { size } = await handle.stat();
-  if (size > BLOCK) {
+/** One thing to pack: with its content, or where that is when it is large; of a folder, what is in it. */
+interface Item {
+  header: EntryHeader;
+  body?: Buffer;
+  source?: string;
+  children?: string[];
+}
+
+async function packTree(pack: Pack, base: string, root: CacheRoot, top: string): Promise<void> {
+  const parent = dirname(`${base}/${top}`);
+  if ((await ifMissing(parent, realpath(parent))) !== parent) {
+    throw new ImpGemError('cache-refused', `Cache path ${JSON.stringify(top)} goes through a link.`);
+  }
+  let entries = 0;
+  const queue = [top];
+  while (queue.length > 0) {
+    const batch = queue.splice(-AHEAD);
+    entries += batch.length;
+    if (entries > MOST_ENTRIES) throw new ImpGemError('quota', `The cache has more than ${MOST_ENTRIES} files.`);
+    for (const item of await mapParallel(batch, AHEAD, (path) => examine(base, root, path))) {
+      if (item) await addItem(pack, item);
+      queue.push(...(item?.children ?? []));
+    }
+  }
+}
+
+async function examine(base: string, root: CacheRoot, path: string): Promise<Item | undefined> {
+  const place = `${base}/${path}`;
+  const status = await ifMissing(undefined, lstat(place));
+  if (!status || pathFault(path)) return undefined;
+  const header = { name: `${root}/${path}`, mode: status.mode & 0o777, mtime: status.mtime };
+  if (status.isDirectory()) {
+    const children = (await readdir(place)).map((name) => `${path}/${name}`);
+    return { header: { ...header, type: 'directory' }, children };
+  }
+  if (status.isSymbolicLink()) {
+    const linkname = await readlink(place);
+    return linkStaysInside(path.split('/'), linkname)
+      ? { header: { ...header, type: 'symlink', linkname } }
+      : undefined;
+  }
+  return status.isFile() ? { header, ...(await readSmall(place)) } : undefined;
+}
+
+/** Most files of a cache are small: read here, some at a time, they cost no stream and no wait of their own. */
+async function readSmall(place: string): Promise<Pick<Item, 'body' | 'source'>> {
+  const handle = await openPlainFile(place);
+  try {
+    const { size } = await handle.stat();
+    if (size > BLOCK) return { source: place };
+    const body = Buffer.alloc(size);
+    const { bytesRead } = await handle.read(body, 0, size, 0);
+    return { body: body.subarray(0, bytesRead) };
+  } finally {
+    await handle.close();
+  }
+}
+
+async function addItem(pack: Pack, { header, body, source }: Item): Promise<void> {
+  if (source !== undefined) {
+    const handle = await openPlainFile(source);
+    const { size } = await handle.stat();
     const stream = handle.createReadStream({ end: size - 1, highWaterMark: BLOCK });
     await pipeline(stream, pack.entry({ ...header, size }));
     return;
   }
-  // Most files of a cache are small, and a pair of streams each would cost more than the file.
-  const body = Buffer.alloc(size);
-  const { bytesRead } = await handle.read(body, 0, size, 0).finally(() => handle.close());
-  await addEntry(pack, header, body.subarray(0, bytesRead));
-}
-
-function addEntry(pack: Pack, header: EntryHeader, body: Buffer = EMPTY): Promise<void> {
-  return new Promise((resolve, reject) => {
-    pack.entry(header, body, (error) => (error ? reject(error) : resolve()));
-  });
-}
-
-async function lstatIfAny(path: string) {
-  return lstat(path).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
-    throw error;
+  await new Promise<void>((resolve, reject) => {
+    pack.entry(header, body ?? EMPTY, (error) => (error ? reject(error) : resolve()));
   });
 }
 

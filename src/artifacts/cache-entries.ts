@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, readFile, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { diskError, systemCode } from '../errors.ts';
+import { ifMissing } from './if-missing.ts';
 import { hashName } from './cache-paths.ts';
 
 export interface CacheEntry {
@@ -46,16 +47,18 @@ export function createCacheEntries(folder: string): CacheEntries {
 
   const read = async (file: string): Promise<StoredEntry | undefined> => {
     try {
-      const entry = JSON.parse(await readFile(file, 'utf8')) as CacheEntry;
+      const text = await ifMissing(undefined, readFile(file, 'utf8'));
+      const status = await ifMissing(undefined, stat(file));
+      if (text === undefined || !status) return undefined;
+      const entry = JSON.parse(text) as CacheEntry;
       const repository = file.slice(folder.length + 1).split('/', 1)[0] ?? '';
-      return { ...entry, file, repository, usedAt: (await stat(file)).mtimeMs };
+      return { ...entry, file, repository, usedAt: status.mtimeMs };
     } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
       throw diskError('the list of caches', error);
     }
   };
   const readAll = async (parent: string): Promise<StoredEntry[]> => {
-    const names = await readdir(parent, { recursive: true }).catch(() => []);
+    const names = await ifMissing([], readdir(parent, { recursive: true }));
     const files = names.filter((name) => name.endsWith('.json')).map((name) => join(parent, name));
     return (await Promise.all(files.map(read))).filter((entry) => entry !== undefined);
   };
@@ -70,7 +73,8 @@ export function createCacheEntries(folder: string): CacheEntries {
     all: () => readAll(folder),
     touch: async ({ file }) => {
       const now = new Date();
-      await utimes(file, now, now).catch(ignoreMissing);
+      // Evicted meanwhile by another process: what was unpacked stays good.
+      await ifMissing(undefined, utimes(file, now, now));
     },
     remove: ({ file }) => rm(file, { force: true }),
   };
@@ -96,9 +100,4 @@ async function writeNew(path: string, text: string): Promise<boolean> {
   } finally {
     await rm(half, { force: true });
   }
-}
-
-/** Evicted meanwhile by another process. */
-function ignoreMissing(error: unknown): void {
-  if (systemCode(error) !== 'ENOENT') throw diskError('the list of caches', error);
 }

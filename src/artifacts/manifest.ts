@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
 import { mkdir, open, readFile, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { ImpGemError, InputError, diskError, systemCode } from '../errors.ts';
+import { ImpGemError, InputError, diskError } from '../errors.ts';
+import { ifMissing } from './if-missing.ts';
 
 const RUN = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 const APPEND = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW;
@@ -50,8 +51,7 @@ export function createManifests(folder: string): Manifests {
   };
 
   const read: Manifests['read'] = async (run) => {
-    const text = await readFile(place(run), 'utf8').catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return '';
+    const text = await ifMissing('', readFile(place(run), 'utf8')).catch((error: unknown) => {
       throw diskError('the list of artifacts', error);
     });
     const entries = new Map<string, ArtifactEntry>();
@@ -62,7 +62,7 @@ export function createManifests(folder: string): Manifests {
   };
 
   const runs: Manifests['runs'] = async () => {
-    const names = await readdir(folder).catch(() => []);
+    const names = await ifMissing([], readdir(folder));
     return names.filter((name) => name.endsWith(ENDING)).map((name) => name.slice(0, -ENDING.length));
   };
 

@@ -2,7 +2,7 @@
 import { constants, fstatSync } from 'node:fs';
 import { mkdir, open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ImpGemError } from '../errors.ts';
+import { ImpGemError, InputError } from '../errors.ts';
 import {
   MARK_SIZE,
   SPAN,
@@ -55,6 +55,8 @@ export async function openLogFile(path: string, known?: IndexState): Promise<Log
   }
 
   const append = async (offset: number, bytes: Buffer): Promise<void> => {
+    if (!Number.isSafeInteger(offset) || offset < 0)
+      throw new InputError('log-offset', `${offset} is no place in a log.`);
     // The size is at hand in the kernel: a hop to the thread pool would cost more than the call. It differs from ours
     // when another process (the worker that had the job before) wrote meanwhile.
     if (fstatSync(log.fd).size !== state.length) await load();

@@ -38,7 +38,7 @@ export async function* readBlocks(path: string, from: number, to: number, size: 
   const log = await openToRead(`${path}.log`);
   if (!log) return;
   try {
-    for (let at = from; at < to;) {
+    for (let at = Math.max(0, from); at < to;) {
       const block = Buffer.allocUnsafe(Math.min(size, to - at));
       const { bytesRead } = await log.read(block, 0, block.length, at);
       if (bytesRead === 0) return;

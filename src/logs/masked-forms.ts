@@ -8,6 +8,7 @@ const WRAPS = [76, 64];
 /**
  * The forms in which a secret is hidden: itself, each long line of it, and of both: base64 wherever it stands in the
  * encoded text (also broken into lines), base64url, URL-encoded, JSON-escaped, quoted as `bash -x` prints it.
+ * What a step can make of it beyond that (reversed, base58, base64 twice, a character a line) nobody can foresee.
  */
 export function maskedForms(secret: string): string[] {
   const whole = secret.trim();

@@ -44,7 +44,11 @@ describe('append', () => {
     await store.append(KEY, 3, Buffer.from('lo world'));
     await expect(store.append(KEY, 3, Buffer.from('LO world'))).rejects.toEqual(code('log-differs'));
     await expect(store.append(KEY, 12, Buffer.from('!'))).rejects.toEqual(code('log-gap'));
+    for (const offset of [-1, 0.5, NaN, Infinity]) {
+      await expect(store.append(KEY, offset, Buffer.from('x'))).rejects.toEqual(code('log-offset'));
+    }
     expect(await text(store)).toBe('hello world');
+    expect(await text(store, KEY, -5, 5)).toBe('hello');
   });
 
   it('takes nothing new once closed, also after a restart', async () => {
