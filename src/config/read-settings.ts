@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { Ajv } from 'ajv';
 import { ImpGemError, messageOf } from '../errors.ts';
 import { nearest } from './nearest.ts';
 import { type Settings, SettingsSchema } from './schema.ts';
+import { validateSettings } from './validate-settings.ts';
 
 const NAMES = Object.keys(SettingsSchema.properties);
 const OURS = /^IMPGEM_/;
@@ -38,12 +38,10 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
       problems.push(`${name}: no such setting${near ? `; did you mean ${near}?` : ''}`);
     }
   }
-  const ajv = new Ajv({ allErrors: true, coerceTypes: true, useDefaults: true, keywords: ['secret'], verbose: true });
-  const validate = ajv.compile<Settings>(SettingsSchema);
   const settings: unknown = { ...given };
-  if (!validate(settings)) {
+  if (!validateSettings(settings)) {
     const bad = new Set<string>();
-    for (const error of validate.errors ?? []) {
+    for (const error of validateSettings.errors ?? []) {
       const name = error.instancePath.slice(1);
       if (bad.has(name)) continue;
       bad.add(name);

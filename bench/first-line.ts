@@ -1,0 +1,64 @@
+import { request } from 'node:http';
+import { type Product, pushBody, startProduct } from '../test/support/product.ts';
+import { type Figures, median, printTable, quantile } from './report.ts';
+
+const ROUNDS = 25;
+
+/** From sending the webhook to the first log line at an SSE client that joins as soon as the run exists: local remote, warm mirror. */
+export async function benchFirstLine(): Promise<Figures> {
+  const figures: Figures = {};
+  const executors = process.argv.includes('--docker') ? (['sandbox', 'docker'] as const) : (['sandbox'] as const);
+  for (const executor of executors) {
+    const product = await startProduct({ IMPGEM_EXECUTOR: executor });
+    try {
+      await product.startWorker();
+      const repository = await product.repository('gem/first');
+      let sha = await repository.commit({ '.impgem.yml': 'steps: [{ run: echo first }]\n' });
+      const times: number[] = [];
+      for (let round = 0; round < ROUNDS; round++) {
+        const before = sha;
+        sha = await repository.commit({ 'file.txt': `${round}` });
+        const sentAt = performance.now();
+        const { body } = await product.send('push', pushBody('gem/first', 'main', before, sha, 'Change'));
+        times.push((await firstLineAt(product, body.delivery)) - sentAt);
+        await product.runOf(body.delivery);
+      }
+      const warm = times.slice(5);
+      const bar = executor === 'sandbox' ? 120 : 450;
+      figures[`${executor}_median_ms`] = median(warm);
+      figures[`${executor}_p95_ms`] = quantile(warm, 0.95);
+      printTable(`first-line with ${executor}: webhook to first log line at an SSE client`, [
+        { what: 'median', value: median(warm), unit: 'ms', bar: `<= ${bar} ms`, ok: median(warm) <= bar },
+        { what: 'p95', value: quantile(warm, 0.95), unit: 'ms' },
+        { what: 'first of all', value: times[0] ?? Number.NaN, unit: 'ms' },
+      ]);
+    } finally {
+      await product.stop();
+    }
+  }
+  return figures;
+}
+
+/** Time at which a client saw the first bytes of a step's log. */
+async function firstLineAt(product: Product, delivery: string): Promise<number> {
+  let run: string | undefined;
+  while (run === undefined) run = (await product.api<{ runs?: string[] }>(`/api/deliveries/${delivery}`)).runs?.[0];
+  return new Promise((resolve, reject) => {
+    const sent = request(
+      `${product.url}/api/runs/${run}/logs`,
+      { headers: { accept: 'text/event-stream' } },
+      (response) => {
+        response.setEncoding('utf8');
+        let text = '';
+        response.on('data', (chunk: string) => {
+          text += chunk;
+          if (!/"text":"[^"]*first/.test(text)) return;
+          resolve(performance.now());
+          sent.destroy();
+        });
+      },
+    );
+    sent.on('error', reject);
+    sent.end();
+  });
+}

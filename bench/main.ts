@@ -1,0 +1,25 @@
+/** `npm run bench -- NAME... [--json]`: a readable table on stderr and, with --json, one JSON object on stdout. */
+import type { Figures } from './report.ts';
+
+const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
+  intake: async () => (await import('./intake.ts')).benchIntake,
+  'first-line': async () => (await import('./first-line.ts')).benchFirstLine,
+  steps: async () => (await import('./steps.ts')).benchSteps,
+  log: async () => (await import('./log.ts')).benchLog,
+  'log-store': async () => (await import('./log-store.ts')).benchLogStore,
+  idle: async () => (await import('./idle.ts')).benchIdle,
+};
+
+const names = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
+const unknown = names.filter((name) => !Object.hasOwn(BENCHES, name));
+if (names.length === 0 || unknown.length > 0) {
+  process.stderr.write(`usage: npm run bench -- NAME... [--json]\nnames: ${Object.keys(BENCHES).join(', ')}\n`);
+  process.exit(64);
+}
+const all: Record<string, Figures> = {};
+for (const name of names) {
+  const load = BENCHES[name];
+  if (load) all[name] = await (await load())();
+}
+if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(all)}\n`);
+process.exit(0);
