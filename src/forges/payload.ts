@@ -26,7 +26,7 @@ export function objectAt(body: Fields, path: string): Fields {
   return isFields(value) ? value : refuse(path, 'must be an object', value);
 }
 
-export function stringAt(body: Fields, path: string): string {
+function stringAt(body: Fields, path: string): string {
   const value = valueAt(body, path);
   return typeof value === 'string' ? value : refuse(path, 'must be a string', value);
 }

@@ -21,7 +21,7 @@ export interface GitOptions {
   fetchTimeoutMs: number;
 }
 
-export interface CommitRequest {
+interface CommitRequest {
   /** Full ref. */
   ref: string;
   /** Commit or annotated tag; absent: what the ref points at now. */

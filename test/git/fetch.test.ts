@@ -1,15 +1,11 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createGit, type Git } from '../../src/git/git.ts';
-import { mirrorRef } from '../../src/git/mirror.ts';
 import {
-  git as runPlain,
   type GitServer,
   makeRepository,
   makeTempFolder,
@@ -42,14 +38,10 @@ afterEach(() => {
 });
 
 /** A Git with mirrors of its own. */
-function fresh(options: { fetchTimeoutMs?: number; allowFile?: boolean } = {}): {
-  git: Git;
-  folder: string;
-  mirror: string;
-} {
+function fresh(options: { fetchTimeoutMs?: number } = {}): { git: Git; folder: string } {
   const folder = join(temp.path, `mirrors-${++counter}`);
   const git = createGit({ folder, allowFile: false, fetchTimeoutMs: 30_000, ...options });
-  return { git, folder, mirror: join(folder, `${REPOSITORY}.git`) };
+  return { git, folder };
 }
 const source = () => ({ url: `${server.url}/maria/gem.git`, credentials: CREDENTIALS });
 
@@ -166,43 +158,6 @@ describe('fetchCommit', () => {
   });
 });
 
-describe('what a killed process leaves behind', () => {
-  test('its lock is waited for while it lives, and taken once it was killed', async () => {
-    const { git, mirror } = fresh();
-    const sha = await remote.git('rev-parse', 'main');
-    const holder = spawn('sleep', ['1000']);
-    const started = readFileSync(`/proc/${holder.pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[19];
-    await mkdir(join(mirror, '..'), { recursive: true });
-    await writeFile(`${mirror}.lock`, `${holder.pid} ${started} ${hostname()}`);
-    const stop = new AbortController();
-    const waiting = git.fetchCommit(source(), REPOSITORY, { ref: MAIN, sha }, stop.signal);
-    const before = server.requests.length;
-    // Somebody else's mirror is not held up.
-    await git.fetchCommit(source(), 'gitea/maria/other', { ref: MAIN, sha });
-    expect(server.requests.slice(before).length).toBeGreaterThan(0);
-    expect(existsSync(join(mirror, 'HEAD'))).toBe(false);
-    holder.kill('SIGKILL');
-    expect((await waiting).sha).toBe(sha);
-    expect(existsSync(`${mirror}.lock`)).toBe(false);
-  });
-
-  test('a pid that was given to another process is no holder', async () => {
-    const { git, mirror } = fresh();
-    await mkdir(join(mirror, '..'), { recursive: true });
-    await writeFile(`${mirror}.lock`, `${process.pid} 12345 ${hostname()}`);
-    await expect(git.fetchCommit(source(), REPOSITORY, { ref: MAIN })).resolves.toBeDefined();
-  });
-
-  test("git's own lock files are removed", async () => {
-    const { git, mirror } = fresh();
-    await git.fetchCommit(source(), REPOSITORY, { ref: MAIN });
-    const sha = await remote.commit({ 'a.txt': 'after a kill' });
-    await writeFile(join(mirror, `${mirrorRef(MAIN)}.lock`), '');
-    await writeFile(join(mirror, 'packed-refs.lock'), '');
-    expect((await git.fetchCommit(source(), REPOSITORY, { ref: MAIN, sha })).sha).toBe(sha);
-  });
-});
-
 describe('a remote that is no help', () => {
   test('hangs: ended at the time limit, with every process that it started', async () => {
     const { git } = fresh({ fetchTimeoutMs: 1000 });
@@ -306,25 +261,6 @@ describe('lsRemote', () => {
     server.hang = true;
     await expect(git.lsRemote(source(), REPOSITORY)).rejects.toMatchObject({ code: 'git-timeout' });
   });
-});
-
-test('every commit that a real delivery of Gitea names can be had', async () => {
-  const fixtures = new URL('../fixtures/gitea/', import.meta.url);
-  const bare = join(temp.path, 'fixtures/maria/gem.git');
-  await cp(new URL('gem.bundle', fixtures), join(temp.path, 'gem.bundle'));
-  execFileSync('git', ['clone', '-q', '--mirror', join(temp.path, 'gem.bundle'), bare], { stdio: 'ignore' });
-  const { git } = fresh({ allowFile: true });
-  let had = 0;
-  for (const name of readdirSync(fixtures).filter((file) => file.endsWith('.json'))) {
-    const body = JSON.parse(JSON.parse(readFileSync(new URL(name, fixtures), 'utf8')).body);
-    const ref = body.ref ?? `refs/pull/${body.number}/head`;
-    const sha = body.after ?? body.pull_request?.head.sha;
-    if (sha === undefined || /^0+$/.test(sha)) continue;
-    const commit = await git.fetchCommit({ url: `file://${bare}` }, REPOSITORY, { ref, sha });
-    expect(commit.sha).toBe(await runPlain(bare, 'rev-parse', `${sha}^{commit}`));
-    had++;
-  }
-  expect(had).toBe(17);
 });
 
 function commandLines(): string[] {

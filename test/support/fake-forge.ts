@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { ForgeName } from '../../src/runs/event.ts';
 
-export interface PostedStatus {
+interface PostedStatus {
   /** `owner/name`. */
   repository: string;
   sha: string;
@@ -17,7 +17,7 @@ export interface PostedStatus {
 }
 
 /** How one request is answered; `drop` closes the connection, `hold` answers when `release()` is called. */
-export type Behaviour =
+type Behaviour =
   | { kind: 'answer'; status: number; headers?: Record<string, string>; body?: string }
   | { kind: 'drop' }
   | { kind: 'hold' };
