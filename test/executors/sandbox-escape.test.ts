@@ -174,7 +174,7 @@ perl -MSocket -e 'socket(my $s, PF_UNIX, SOCK_STREAM, 0); connect($s, pack("S", 
 
   it('cannot fill memory through /tmp or /dev/shm', async () => {
     const fill =
-      'for d in /tmp /dev/shm; do head -c 200M /dev/zero > $d/fill 2>/dev/null && echo FILLED; rm -f $d/fill; done; true';
+      'for d in /tmp /dev/shm; do head -c 300M /dev/zero > $d/fill 2>/dev/null && echo FILLED; rm -f $d/fill; done; true';
     const ran = await job.run(`set +e; ${fill}`, { limits: { memory: 128 * MIB } });
     expect(ran.text).not.toContain('FILLED');
   });

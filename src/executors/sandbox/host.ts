@@ -18,6 +18,8 @@ export interface SandboxHost {
   etc: string;
   pipes: Pipes;
   starters: Starters;
+  /** Sets limits of a process where there are no control groups. */
+  prlimit: string | undefined;
   limits: Limits;
   /** Folder of this process for what its steps share. */
   scratch: string;
@@ -44,6 +46,7 @@ export async function openHost(options: HostOptions): Promise<SandboxHost> {
     root: composeHost(etc, mounts, options.hide ?? []),
     etc,
     pipes: createPipes(scratch),
+    prlimit: findProgram('prlimit'),
     starters: createStarters(starterFactory(bwrap)),
     limits: options.limits,
     scratch,
@@ -62,14 +65,13 @@ function scratchParent(): string {
 
 function starterFactory(bwrap: string): (limits: Limits) => Promise<Starter> {
   const cgroups = findCgroups();
-  const prlimit = findProgram('prlimit');
   const inherited = inheritedDescriptors();
   const devNull = openSync('/dev/null', 'r+');
   let made = 0;
   return (limits) => {
     made += 1;
     const group = cgroups?.create(`${process.pid}-${made}`, limits);
-    return createStarter({ bwrap, group, prlimit, limits, inherited, devNull });
+    return createStarter({ bwrap, group, inherited, devNull });
   };
 }
 

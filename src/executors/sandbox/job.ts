@@ -2,7 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImpGemError } from '../../errors.ts';
+import { ImpGemError, messageOf } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
 import type { SandboxHost } from './host.ts';
 import { checkService, hostsOf, untilReady } from './services.ts';
@@ -15,16 +15,16 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
   // Any number of steps may run at once.
   setMaxListeners(0, disposed.signal);
   const running = new Set<Promise<unknown>>();
-  const cleaning = new Set<Promise<void>>();
   const services: string[] = [];
   const noted = new Set<string>();
 
-  const track = <T>(set: Set<Promise<T>>, promise: Promise<T>): void => {
-    set.add(promise);
-    promise.then(
-      () => set.delete(promise),
-      () => set.delete(promise),
+  const track = (promise: Promise<unknown>): void => {
+    const over = promise.then(
+      () => undefined,
+      () => undefined,
     );
+    running.add(over);
+    void over.then(() => running.delete(over));
   };
   const ignoreImage = (image: string | undefined): void => {
     if (image === undefined || noted.has(image)) return;
@@ -38,9 +38,9 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
   const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
     const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
     const result = runStep({ host, job, hosts }, task, output, { ...options, kill: disposed.signal });
-    track(running, result);
+    track(result);
     const { cleaned, exit } = await result;
-    track(cleaning, cleaned);
+    track(cleaned.catch((error: unknown) => job.note(`could not clean up after a step: ${messageOf(error)}`)));
     return exit;
   };
 
@@ -100,8 +100,7 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
 
   const dispose = async (): Promise<void> => {
     disposed.abort();
-    while (running.size > 0) await Promise.allSettled(running);
-    await Promise.all(cleaning);
+    while (running.size > 0) await Promise.all(running);
     await rm(join(job.folder, 'hosts'), { force: true });
   };
 

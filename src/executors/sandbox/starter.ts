@@ -11,7 +11,6 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { InfrastructureError } from '../../errors.ts';
-import type { Limits } from '../../runs/plan.ts';
 import type { StepGroup } from './cgroups.ts';
 import { NAMESPACES } from './root.ts';
 
@@ -55,9 +54,6 @@ export interface Starter {
 export interface StarterOptions {
   bwrap: string;
   group: StepGroup | undefined;
-  /** Sets limits of a process where there is no group. */
-  prlimit: string | undefined;
-  limits: Limits;
   /** Descriptors that our own parent left open for our children: they must not reach a step. */
   inherited: number[];
   /** Covers those. */
@@ -85,7 +81,7 @@ export async function createStarter(options: StarterOptions): Promise<Starter> {
     String(process.pid),
     ...bubblewrap,
   ];
-  const [program = '', ...args] = [...(group === undefined ? limitProcess(options) : []), ...bash];
+  const [program = '', ...args] = bash;
   // Detached: Ctrl-C on our terminal is ours to handle. No environment: bubblewrap would inherit it outside.
   const child = spawn(program, args, { stdio: descriptorsOf(options), env: {}, cwd: '/', detached: true });
   const exited = once(child, 'exit').then(
@@ -138,16 +134,4 @@ function descriptorsOf({ inherited, devNull }: StarterOptions): StdioOptions {
     stdio[fd] = devNull;
   }
   return stdio;
-}
-
-/**
- * Where we may not make control groups, each process has limits of its own. Data, not address space: runtimes reserve far
- * more addresses than they use. The number of processes counts in the sandbox's own user namespace. CPU has no such limit.
- */
-function limitProcess({ prlimit, limits }: StarterOptions): string[] {
-  const flags = [
-    ...(limits.memory === undefined ? [] : [`--data=${limits.memory}`]),
-    ...(limits.pids === undefined ? [] : [`--nproc=${limits.pids}`]),
-  ];
-  return prlimit === undefined || flags.length === 0 ? [] : [prlimit, ...flags, '--'];
 }

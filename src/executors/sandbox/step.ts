@@ -1,11 +1,12 @@
 /** Runs one script in a sandbox of its own with its limits, and reads what it left. */
-import { closeSync, mkdtempSync, openSync, rmdirSync, unlinkSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { closeSync, mkdtempSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { InfrastructureError } from '../../errors.ts';
+import type { Limits } from '../../runs/plan.ts';
 import type { Exit, JobContext, Output, Task } from '../executor.ts';
 import { environmentOf, HANDOVER_FILES, readHandover, taskCommand } from '../shell.ts';
 import type { SandboxHost } from './host.ts';
+import { removeTree } from './remove-tree.ts';
 import { composeRoot } from './root.ts';
 import { runSandbox, SCRIPT_PATH, type RunOptions } from './run.ts';
 
@@ -38,13 +39,14 @@ export async function runStep(
 ): Promise<StepResult> {
   const { host, job } = place;
   const env = environmentOf(task);
-  const command = taskCommand(task, SCRIPT_PATH);
   const limits = { ...host.limits, ...task.limits };
   const step = makeStepFolder(host.scratch);
   const starter = await host.starters.take(limits);
+  const ownLimits = starter.group === undefined ? limitProcess(host.prlimit, limits) : [];
+  const command = [...ownLimits, ...taskCommand(task, SCRIPT_PATH)];
   const killsBefore = starter.group?.memoryKills() ?? 0;
   const clean = async (): Promise<void> => {
-    await Promise.all([host.starters.giveBack(starter, limits), removeStepFolder(step)]);
+    await Promise.all([host.starters.giveBack(starter, limits), removeTree(step)]);
   };
   try {
     const root = composeRoot(host.root, {
@@ -75,14 +77,17 @@ function makeStepFolder(parent: string): string {
   return folder;
 }
 
-/** Most steps leave just the files they were given. */
-async function removeStepFolder(folder: string): Promise<void> {
-  try {
-    for (const name of HANDOVER_FILES) unlinkSync(join(folder, name));
-    rmdirSync(folder);
-  } catch {
-    await rm(folder, { recursive: true, force: true });
-  }
+/**
+ * Where we may not make control groups, each process gets limits of its own, inside the sandbox. Data, not address space:
+ * runtimes reserve far more addresses than they use. Processes count in the sandbox's own user namespace. CPU has no such
+ * limit.
+ */
+function limitProcess(prlimit: string | undefined, { memory, pids }: Limits): string[] {
+  const flags = [
+    ...(memory === undefined ? [] : [`--data=${memory}`]),
+    ...(pids === undefined ? [] : [`--nproc=${pids}`]),
+  ];
+  return prlimit === undefined || flags.length === 0 ? [] : [prlimit, ...flags, '--'];
 }
 
 function keepBeginning(output: Output): Output & { text: () => string } {
