@@ -1,9 +1,10 @@
 /** Small texts for people, the same on the server and in the browser. */
 
-/** `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`; '' while a time is missing. */
+/** `18 ms`, `1.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`; '' while a time is missing. */
 export function formatDuration(from: string | undefined, to: string | undefined): string {
   if (from === undefined || to === undefined) return '';
   const ms = Math.max(0, Date.parse(to) - Date.parse(from));
+  if (ms < 1000) return `${ms} ms`;
   if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return `${seconds} s`;

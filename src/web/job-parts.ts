@@ -85,12 +85,15 @@ export interface LogSection {
   /** Number of the line at which the live stream goes on. */
   streamLine: number;
   note?: Html;
+  /** What the step said of itself in `$IMPGEM_SUMMARY`. */
+  summary?: string | undefined;
 }
 
 /** A log that folds. The list counts its lines itself, so that copying leaves the numbers out. */
 export function logSection(section: LogSection): Html {
   return html`<details class="part" data-part="${section.part}" data-first="${section.streamLine}" ${section.open && html`open`}>
     <summary>${section.title}</summary>
+    <p class="summary"${section.summary === undefined && html` hidden`}>${section.summary}</p>
     <p class="cut" ${section.note === undefined && html` hidden`}>${section.note}</p>
     <div class="log" role="log" aria-label="${section.label}" tabindex="0">
       <ol start="${section.firstLine + 1}">${section.lines.map((line) => html`<li>${line}</li>`)}</ol>

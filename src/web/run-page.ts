@@ -61,7 +61,7 @@ function actions(run: RunView['run']): Html {
   // They need a script: until it runs they would do nothing, so they are not there.
   return html`<div class="actions" id="actions">
     <button type="button" data-action="cancel" hidden${over && html` data-off`}>Cancel</button>
-    <button type="button" data-action="rerun" hidden>Re-run all jobs</button>
+    <button type="button" data-action="rerun" hidden${!over && html` data-off`}>Re-run all jobs</button>
     <button type="button" data-action="rerun-failed" hidden${!(over && failed) && html` data-off`}>
       Re-run failed jobs
     </button>
@@ -131,7 +131,7 @@ function jobPanel(view: RunView): Html {
       </nav>`
     }
     ${logs.has('job') && section(view, 'job', partTitle('job'), `Notes of job ${job.name}`, logs, true)}
-    ${job.steps.map((step, index) => section(view, String(index), stepSummary(step), `Log of step ${step.name}`, logs, isOpen(job, step)))}
+    ${job.steps.map((step, index) => section(view, String(index), stepTitle(view, step), `Log of step ${step.name}`, logs, isOpen(job, step)))}
     ${others.map((part) => section(view, part, partTitle(part), `Log of ${part}`, logs, false))}
   </section>`;
 }
@@ -139,6 +139,11 @@ function jobPanel(view: RunView): Html {
 function attemptLink({ run, attempt }: RunView, job: Job, each: number): Html {
   const url = `/runs/${run.id}?job=${encodeURIComponent(job.id)}&attempt=${each}`;
   return html`<a href="${url}" ${each === attempt && html`aria-current="true"`}>Attempt ${each}</a> `;
+}
+
+/** Of an earlier attempt only the logs are kept: its states would be those of the newest. */
+function stepTitle({ job, attempt }: RunView, step: Step): Html {
+  return attempt === job?.attempt ? stepSummary(step) : html`<span class="name">${step.name}</span>`;
 }
 
 /** What a person looks for is open: what runs, what went wrong, else the last thing that happened. */
@@ -170,6 +175,7 @@ function section(
     lines,
     firstLine: log?.tailLine ?? 0,
     streamLine: log?.firstLine ?? 0,
+    summary: attempt === job?.attempt ? job.steps[Number(part)]?.summary : undefined,
     ...(log && log.tailLine > 0 ? { note: cutNote(lines.length, log.lines, rawUrl) } : {}),
   });
 }

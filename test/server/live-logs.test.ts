@@ -207,3 +207,9 @@ test.each([
   expect(response.headers.get('content-type')).toContain('application/problem+json');
   expect(await response.json()).toMatchObject({ status, code });
 });
+
+test('HEAD does not wait for the end', async () => {
+  const { path } = startRun();
+  const response = await fetch(path, { method: 'HEAD', headers: { accept: 'text/event-stream' } });
+  expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+});

@@ -7,14 +7,15 @@ const start = '2026-11-24T06:00:00.000Z';
 const later = (ms: number) => new Date(Date.parse(start) + ms).toISOString();
 
 test.each([
-  [0, '0.0 s'],
-  [420, '0.4 s'],
+  [0, '0 ms'],
+  [420, '420 ms'],
+  [1_420, '1.4 s'],
   [9_940, '9.9 s'],
   [9_960, '10 s'],
   [59_600, '1 min 0 s'],
   [185_000, '3 min 5 s'],
   [7_800_000, '2 h 10 min'],
-  [-5, '0.0 s'],
+  [-5, '0 ms'],
 ])('%d ms is %s', (ms, text) => expect(formatDuration(start, later(ms))).toBe(text));
 
 test.each([

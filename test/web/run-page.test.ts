@@ -68,12 +68,13 @@ test('a live log appears, follows and ends, with the states beside it', async ()
   expect(await lines(page, '0').allTextContents()).toEqual(['history', 'half a line', 'green']);
   await server.finish(key('build', '0'));
   server.runs.change(run.id, (each) => {
-    Object.assign(each.jobs[0]!.steps[0]!, { state: 'failed', exitCode: 2 });
+    Object.assign(each.jobs[0]!.steps[0]!, { state: 'failed', exitCode: 2, summary: '**3** of 4 <passed>' });
     Object.assign(each.jobs[0]!, { state: 'failed', reason: 'step compile failed' });
     Object.assign(each.jobs[1]!, { state: 'skipped', reason: 'build failed' });
     each.state = 'failed';
   });
   await page.getByText('exit code 2').waitFor();
+  await page.getByText('**3** of 4 <passed>').waitFor();
   await page.getByText('skipped · build failed').waitFor();
   await expect.poll(() => page.title()).toMatch(/^failed: Make it work/);
   expect(await page.locator('link[rel=icon]').getAttribute('href')).toBe('/assets/state-failed.svg');

@@ -5,18 +5,15 @@ import type { FollowEvent } from './follow-run.ts';
 /** Sends events as `text/event-stream`, no faster than the client takes them, until they end or the client is gone. */
 export async function sendEvents(
   res: Response,
-  events: AsyncIterable<FollowEvent>,
+  events: AsyncIterable<FollowEvent> | FollowEvent[],
   closed: AbortSignal,
 ): Promise<void> {
+  res.setHeader('Content-Type', 'text/event-stream; charset=utf-8');
+  res.setHeader('Cache-Control', 'no-cache, no-transform');
+  // nginx would hold events back
+  res.setHeader('X-Accel-Buffering', 'no');
   for await (const event of events) {
     if (closed.aborted) break;
-    if (!res.headersSent) {
-      res.status(200);
-      res.setHeader('Content-Type', 'text/event-stream; charset=utf-8');
-      res.setHeader('Cache-Control', 'no-cache, no-transform');
-      // nginx would hold events back
-      res.setHeader('X-Accel-Buffering', 'no');
-    }
     await writePiece(res, encodeEvent(event), closed);
   }
   res.end();

@@ -1,4 +1,4 @@
-import type { Router } from 'express';
+import type { Request, Response, Router } from 'express';
 import type { LogKey, Run } from '../../runs/run.ts';
 import type { AppDeps } from '../app-deps.ts';
 import { findRun } from '../find-run.ts';
@@ -21,27 +21,44 @@ export function logRoutes(router: Router, deps: Pick<AppDeps, 'runs' | 'logs'>, 
           step: queryText(req, 'step'),
           attempt: queryNumber(req, 'attempt', 1, 1_000_000),
         });
-        const live = req.headers.accept?.includes('text/event-stream') === true;
         res.setHeader('Vary', 'Accept');
         res.setHeader('Cache-Control', 'no-cache');
-        if (!live) {
-          res.setHeader('Content-Type', 'text/plain; charset=utf-8');
-          const closed = closedSignal(res);
-          if (req.method !== 'HEAD')
-            for await (const piece of readText(deps.logs, run, selection)) {
-              await writePiece(res, piece, closed);
-              if (closed.aborted) return;
-            }
-          res.end();
-          return;
-        }
-        const position = decodePosition(req.get('Last-Event-ID') ?? queryText(req, 'lastEventId', 100_000) ?? '');
-        const untilRunEnds = queryOption(req, 'until', ['run']) !== undefined;
-        const signal = closedSignal(res, closing);
-        await sendEvents(res, followRun(deps, run.id, { selection, position, untilRunEnds, signal }), signal);
+        if (req.headers.accept?.includes('text/event-stream')) await sendLive(deps, run, selection, req, res, closing);
+        else await sendText(deps.logs, run, selection, req, res);
       },
     ],
   });
+}
+
+async function sendLive(
+  deps: Pick<AppDeps, 'runs' | 'logs'>,
+  run: Run,
+  selection: LogSelection,
+  req: Request,
+  res: Response,
+  closing: AbortSignal,
+): Promise<void> {
+  const position = decodePosition(req.get('Last-Event-ID') ?? queryText(req, 'lastEventId', 100_000) ?? '');
+  const untilRunEnds = queryOption(req, 'until', ['run']) !== undefined;
+  const signal = closedSignal(res, closing);
+  const events = followRun(deps, run.id, { selection, position, untilRunEnds, signal });
+  await sendEvents(res, req.method === 'HEAD' ? [] : events, signal);
+}
+
+async function sendText(
+  logs: AppDeps['logs'],
+  run: Run,
+  selection: LogSelection,
+  req: Request,
+  res: Response,
+): Promise<void> {
+  res.setHeader('Content-Type', 'text/plain; charset=utf-8');
+  const closed = closedSignal(res);
+  for await (const piece of req.method === 'HEAD' ? [] : readText(logs, run, selection)) {
+    await writePiece(res, piece, closed);
+    if (closed.aborted) return;
+  }
+  res.end();
 }
 
 /** The selected logs one after the other; a whole run has a heading over each. */

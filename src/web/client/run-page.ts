@@ -64,6 +64,11 @@ function showJob(job: Job): void {
     if (!details || !summary) continue;
     const before = details.dataset['state'];
     summary.innerHTML = toText(stepSummary(step));
+    const own = details.querySelector<HTMLElement>('.summary');
+    if (own) {
+      own.textContent = step.summary ?? '';
+      own.hidden = step.summary === undefined;
+    }
     details.dataset['state'] = step.state;
     if (before !== step.state && ['running', 'failed', 'errored'].includes(step.state)) details.open = true;
   }
