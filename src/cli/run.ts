@@ -1,18 +1,18 @@
 /** `impgem run [FILE]`: the pipeline of this checkout, here and now, with no server and no Redis. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { relative } from 'node:path';
 import { Command, Option } from 'commander';
 import { readSettings } from '../config/read-settings.ts';
 import { parseDuration } from '../config/units.ts';
 import { InputError, messageOf } from '../errors.ts';
 import { type Diagnostic, hasErrors } from '../pipeline/diagnostic.ts';
-import { findPipelines, loadPipeline, type FileReader, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
-import { planPipeline } from '../pipeline/plan-pipeline.ts';
+import type { LoadedPipeline } from '../pipeline/find-pipelines.ts';
+import { type PlanInput, planPipeline } from '../pipeline/plan-pipeline.ts';
 import { renderDiagnostics } from '../pipeline/render-diagnostics.ts';
-import type { EventKind, PipelineEvent } from '../runs/event.ts';
+import type { EventKind } from '../runs/event.ts';
 import type { Plan } from '../runs/plan.ts';
 import type { State } from '../runs/run.ts';
 import { EXIT } from './exit-codes.ts';
+import { hasColor } from './has-color.ts';
 import { openCheckout } from './local/checkout.ts';
 import { EVENT_KINDS, localEvent } from './local/local-event.ts';
 import { openLocalRuns, type FinishedRun } from './local/run-checkout.ts';
@@ -20,12 +20,14 @@ import { createRunView } from './local/run-view.ts';
 import { createScreen, type Screen } from './local/screen.ts';
 import { readSecretsFile } from './local/secrets-file.ts';
 import { withEnvironment, withJobs } from './local/narrow-plan.ts';
+import { readPipelines } from './read-pipelines.ts';
 import { untilSignal } from './until-signal.ts';
 
 interface RunOptions {
   event: EventKind;
   branch?: string;
   tag?: string;
+  changed?: string[];
   job?: string[];
   executor?: string;
   secretsFile?: string;
@@ -40,6 +42,7 @@ export function runCommand(): Command {
     .addOption(new Option('--event <kind>', 'event to run for').choices(EVENT_KINDS).default('push'))
     .option('--branch <name>', 'branch of the event; default: the one checked out (pull_request: its target)')
     .option('--tag <name>', 'tag, for --event tag')
+    .option('--changed <path...>', 'changed files, for `when: paths`; default: as if every file had changed')
     .option('--job <id...>', 'only these jobs and what they need')
     .addOption(new Option('--executor <name>', 'what runs steps').choices(['auto', 'docker', 'sandbox']))
     .option('--secrets-file <path>', 'file of lines NAME=value; - is stdin')
@@ -78,10 +81,14 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
     { ...options, forges: { github: hostOf(settings.IMPGEM_GITHUB_URL), gitea: hostOf(settings.IMPGEM_GITEA_URL) } },
     new Date().toISOString(),
   );
-  const loaded = await loadHere(checkout.root, file);
+  const loaded = await readPipelines(file === undefined ? [] : [file]);
   const screen = createScreen(options.json === true ? process.stderr : process.stdout);
   const jobTimeoutMs = parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000;
-  const { plans, diagnostics } = planAll(loaded, { event, defaults: { jobTimeoutMs } }, screen.live);
+  const { plans, diagnostics } = planAll(loaded, {
+    event,
+    defaults: { jobTimeoutMs },
+    ...(options.changed === undefined ? {} : { changedPaths: options.changed }),
+  });
   const print = (runs: object[]): void => {
     if (options.json === true) process.stdout.write(`${JSON.stringify({ runs, diagnostics }, null, 2)}\n`);
   };
@@ -129,36 +136,15 @@ function hostOf(address: string | undefined): string {
   return address === undefined ? '' : new URL(address).hostname;
 }
 
-async function loadHere(root: string, file: string | undefined): Promise<LoadedPipeline[]> {
-  const reader: FileReader = {
-    list: (folder) => readdir(join(root, folder)).catch(() => []),
-    read: (path) => readFile(join(root, path), 'utf8').catch(() => undefined),
-  };
-  if (file === undefined) {
-    const found = await findPipelines(reader);
-    if (found.length === 0)
-      throw new InputError('no-pipeline', `${root} has no .impgem.yml, no .impgem.yaml and no file in .impgem/`);
-    return found;
-  }
-  const path = resolve(file);
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new InputError('no-pipeline', `${file} cannot be read: ${messageOf(error)}`, { cause: error });
-  });
-  return [await loadPipeline(relative(root, path), text, reader)];
-}
-
 /** Prints what is wrong, and plans the rest. */
-function planAll(
-  loaded: LoadedPipeline[],
-  input: { event: PipelineEvent; defaults: { jobTimeoutMs: number } },
-  color: boolean,
-): { plans: Plan[]; diagnostics: Diagnostic[] } {
+function planAll(loaded: LoadedPipeline[], input: PlanInput): { plans: Plan[]; diagnostics: Diagnostic[] } {
   const plans: Plan[] = [];
   const diagnostics: Diagnostic[] = [];
   for (const { pipeline, sources, diagnostics: found } of loaded) {
     const result = pipeline && planPipeline(pipeline, input);
     const all = [...found, ...(result?.diagnostics ?? [])];
-    if (all.length > 0) process.stderr.write(`${renderDiagnostics(all, sources, { color })}\n`);
+    if (all.length > 0)
+      process.stderr.write(`${renderDiagnostics(all, sources, { color: hasColor(process.stderr) })}\n`);
     diagnostics.push(...all);
     if (result?.plan) plans.push(result.plan);
   }

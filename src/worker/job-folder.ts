@@ -15,13 +15,13 @@ export interface JobFolder {
  * Small facts by name, each in a file of its own that is replaced whole. It outlives a kill of the worker, not a loss of
  * power: then the executor's tasks are gone as well, and the job starts over.
  */
-export interface Journal {
+interface Journal {
   save(name: string, fact: unknown): void;
   load(name: string): unknown;
 }
 
 /** `RUN-JOB-ATTEMPT`: ids hold letters, digits, `_` and `-` only. */
-export function jobFolderName(owner: JobOwner): string {
+function jobFolderName(owner: JobOwner): string {
   return `${owner.run}-${owner.job}-${owner.attempt}`;
 }
 
@@ -76,7 +76,7 @@ function createJournal(folder: string): Journal {
 }
 
 /** Removes the folders of jobs that nobody owns; gives how many. Called at start and now and then. */
-export async function reapJobFolders(root: string, isLive: (folderName: string) => boolean): Promise<number> {
+export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => boolean): Promise<number> {
   let names: string[];
   try {
     names = await readdir(root);
@@ -84,9 +84,18 @@ export async function reapJobFolders(root: string, isLive: (folderName: string) 
     if (isCode(error, 'ENOENT')) return 0;
     throw error;
   }
-  const dead = names.filter((name) => !isLive(name));
+  const dead = names.filter((name) => {
+    const owner = ownerOf(name);
+    return owner !== undefined && !isLive(owner);
+  });
   for (const name of dead) await removeTree(join(root, name));
   return dead.length;
+}
+
+/** Ids of runs hold no dash, those of jobs may. Undefined for a folder that is no job's. */
+function ownerOf(folderName: string): JobOwner | undefined {
+  const [, run, job, attempt] = /^([^-]+)-(.+)-(\d+)$/.exec(folderName) ?? [];
+  return run === undefined || job === undefined ? undefined : { run, job, attempt: Number(attempt) };
 }
 
 /** Removes a folder that a step may have made read-only (Go's module cache is); follows no link. */

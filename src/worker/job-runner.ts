@@ -28,7 +28,7 @@ export interface JobDefaults {
   limits: Limits;
 }
 
-export interface JobControl {
+interface JobControl {
   /** Aborted with a reason (a string: `cancelled by a user`, `superseded`): everything of the job is ended. */
   cancel: AbortSignal;
   /** The worker is told to stop: what runs is let go, for the next worker to adopt. */

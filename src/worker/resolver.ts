@@ -6,7 +6,7 @@ import { evaluateCondition, interpolate, type ExpressionContext } from '../pipel
 import type { Assignment } from './ports.ts';
 import type { StepResult } from './step-rules.ts';
 
-export interface ResolveScope {
+interface ResolveScope {
   env: Record<string, string>;
   /** Something behind it failed: what `failure()` tells. */
   failed: boolean;

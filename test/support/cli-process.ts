@@ -9,7 +9,7 @@ export interface Cli {
   remove(): Promise<void>;
 }
 
-export interface CliProcess {
+interface CliProcess {
   child: ChildProcess;
   ended: Promise<{ code: number | null; stdout: string; stderr: string }>;
   /** Settles when stdout and stderr together hold the text. */

@@ -115,7 +115,7 @@ export function executeRun(first: RunRecord, deps: LocalRunDeps): Promise<RunRec
 
     deps.cancel.addEventListener('abort', onCancel);
     deps.onChange(record);
-    move(machine.advance(record, rules, now()));
     if (deps.cancel.aborted) onCancel();
+    else move(machine.advance(record, rules, now()));
   });
 }

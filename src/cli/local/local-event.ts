@@ -34,15 +34,16 @@ export function localEvent(checkout: Checkout, choice: EventChoice, now: string)
     return { ...rest, ref: `refs/tags/${choice.tag}`, tag: choice.tag };
   }
   if (choice.event !== 'pull_request') return base;
+  const source = checkout.branch ?? branch;
   const pullRequest = {
     number: 1,
     title: checkout.message.split('\n')[0] ?? '',
     action: 'opened',
-    sourceBranch: checkout.branch ?? branch,
+    sourceBranch: source,
     targetBranch: branch,
     fork: false,
   };
-  return { ...base, ref: 'refs/pull/1/head', pullRequest };
+  return { ...base, ref: 'refs/pull/1/head', branch: source, pullRequest };
 }
 
 /** `forge/owner/name` when `origin` is on a forge that is set up; else the folder's name. */

@@ -1,4 +1,5 @@
 /** Lines that scroll, and on a terminal a block below them that is redrawn in place. */
+import { hasColor } from '../has-color.ts';
 
 export interface ScreenStream {
   isTTY?: boolean;
@@ -19,7 +20,7 @@ const CODES: Record<Colour, number> = { red: 31, green: 32, yellow: 33, blue: 36
 
 export function createScreen(stream: ScreenStream, env: NodeJS.ProcessEnv = process.env): Screen {
   const live = stream.isTTY === true && env['TERM'] !== 'dumb';
-  const colours = live && (env['NO_COLOR'] ?? '') === '';
+  const colours = hasColor(stream, env);
   let shown: string[] = [];
   const clear = (): string => (shown.length === 0 ? '' : `\u001b[${shown.length}A\r\u001b[J`);
   // Some terminals say 0.
@@ -49,11 +50,10 @@ function fit(line: string, columns: number): string {
 /** A line of a step's output for a terminal: colours stay, what moves the cursor or rings goes. */
 export function showableLine(line: string): string {
   const visible = line.slice(line.replace(/\r+$/, '').lastIndexOf('\r') + 1).replace(/\r+$/, '');
-  const coloured = visible.includes('\u001b[');
   const safe = visible
     .replace(/\u001b\[[\d;]*m|\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|.?)/g, (sequence) =>
       /^\u001b\[[\d;]*m$/.test(sequence) ? sequence : '',
     )
     .replace(/[\u0000-\u0008\u000b-\u001a\u001c-\u001f\u007f\u0080-\u009f]/g, '');
-  return coloured ? `${safe}\u001b[0m` : safe;
+  return safe.includes('\u001b') ? `${safe}\u001b[0m` : safe;
 }
