@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
 import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
@@ -15,6 +16,9 @@ import { createStartQueue } from './start-queue.ts';
 import { createWaitingSteps } from './waiting-steps.ts';
 import { createWarmSlots, type WarmSlot } from './warm-slots.ts';
 
+/** A step usually begins just when the container of the one before it is to be removed. */
+const HEAD_START_MS = 40;
+
 /**
  * Runs each task in a fresh container of a Docker engine. Throws InfrastructureError when the engine does not answer.
  */
@@ -28,7 +32,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const images = createImages(docker, options);
   const starts = createStartQueue();
   const report = options.onProblem ?? (() => undefined);
-  const removal = createRemoval(docker, () => starts.quiet(), report);
+  const removal = createRemoval(docker, () => delay(HEAD_START_MS).then(() => starts.quiet()), report);
   const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules };
   const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
   if (options.image !== undefined) void warmUp(options.image);

@@ -8,6 +8,9 @@ import { needsOf, sameNeeds, startWaiting, type StepNeeds, type WaitingStep } fr
 
 /** Enough that steps of a few milliseconds do not outrun the engine, few enough that a failed job wastes little. */
 const LOOK_AHEAD = 4;
+/** The step that begins is not to share the processors with the start of a later one, unless that one is short of time. */
+const HEAD_START_MS = 30;
+const HURRY_BELOW = 2;
 
 export interface WaitingSteps {
   /** Makes containers for the first of these tasks, unless one that fits waits already. */
@@ -26,6 +29,7 @@ interface Entry {
 /** `note`: hears of images, once each. */
 export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string, note: Note): WaitingSteps {
   const entries: Entry[] = [];
+  let later: NodeJS.Timeout | undefined;
   let expected: UpcomingTask[] = [];
   const starting = new Set<Promise<WaitingStep>>();
   const caps = parts.options.limits;
@@ -59,10 +63,15 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
     }
   }
 
+  function topUpLater(): void {
+    later = undefined;
+    topUp();
+  }
+
   return {
     expect(tasks) {
       expected = tasks;
-      topUp();
+      if (!later) topUp();
     },
     async take(task) {
       const needs = needsOf(task, image, caps);
@@ -70,11 +79,13 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       entries.splice(entries.indexOf(entry), 1);
       // The hint may have been given before this task was taken.
       expected = expected.filter((other) => other.id !== task.id);
-      topUp();
+      if (entries.length < HURRY_BELOW) topUp();
+      else later ??= setTimeout(topUpLater, HEAD_START_MS).unref();
       return entry.step;
     },
     async drop() {
       expected = [];
+      clearTimeout(later);
       await Promise.allSettled(starting); // Those that were taken, too: none may appear after this.
       const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
       for (const result of dropped) {
