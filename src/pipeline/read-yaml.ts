@@ -26,13 +26,16 @@ export function readYaml(text: string, file: string): YamlSource {
   const document = compose(text, report);
   if (!document) return nothing();
   for (const error of document.errors) reportSyntax(error, text, report);
-  for (const warning of document.warnings)
-    report(
-      { start: warning.pos[0], end: warning.pos[1] },
-      'yaml-tag',
-      'A YAML tag such as `!name` means nothing here.',
-      'Quote text that starts with `!`: "!main".',
-    );
+  for (const warning of document.warnings) {
+    if (warning.code === 'TAG_RESOLVE_FAILED')
+      report(
+        { start: warning.pos[0], end: warning.pos[1] },
+        'yaml-tag',
+        'A YAML tag such as `!name` means nothing here.',
+        'Quote text that starts with `!`: "!main".',
+      );
+    else reportSyntax(warning, text, report);
+  }
   if (document.errors.length > 0) return nothing();
   const { value, targets } = convertYaml(document.contents, report);
   return { file, text, value, diagnostics, locate: (path, what) => locateIn(document, targets, path, what) };

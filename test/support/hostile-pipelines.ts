@@ -1,0 +1,73 @@
+/** Pipeline files that are meant to hurt, with the code of the diagnostic that each must get. */
+export function hostilePipelines(): Record<string, { text: string; code: string }> {
+  const letters = 'abcdefghij'.split('');
+  const tail = '\nsteps: [{ run: make }]';
+  const times = (count: number, line: (index: number) => string) =>
+    Array.from({ length: count }, (_, i) => line(i)).join('\n');
+  return {
+    'alias bomb': {
+      text: `x-a: &a [${'x,'.repeat(10)}]\n${times(9, (i) => `x-${letters[i + 1]!}: &${letters[i + 1]!} [${`*${letters[i]!},`.repeat(10)}]`)}${tail}`,
+      code: 'too-large',
+    },
+    'alias bomb of maps': {
+      text: `x-a: &a {a: 1, b: 2}\n${times(20, (i) => `x-b${i}: &b${i} {l: *${i ? `b${i - 1}` : 'a'}, r: *${i ? `b${i - 1}` : 'a'}}`)}${tail}`,
+      code: 'too-large',
+    },
+    'chain of merge keys': {
+      text: `x-a: &a {k: v}\n${times(400, (i) => `x-b${i}: &b${i} {<<: [*${i ? `b${i - 1}` : 'a'}, *a], k${i}: v}`)}${tail}`,
+      code: 'too-deep',
+    },
+    'depth 10,000 of lists': { text: `${'['.repeat(10_000)}${']'.repeat(10_000)}`, code: 'too-deep' },
+    'depth 10,000 of open lists': { text: '['.repeat(10_000), code: 'too-deep' },
+    'depth 10,000 of dashes': { text: `${'- '.repeat(10_000)}a`, code: 'too-deep' },
+    'depth 10,000 of explicit keys': { text: `${'? '.repeat(10_000)}a`, code: 'too-deep' },
+    'depth 1,300 by indentation': { text: times(1300, (i) => `${' '.repeat(i)}a:`), code: 'too-deep' },
+    '10,000 keys': { text: times(10_000, (i) => `k${i}: v`), code: 'too-large' },
+    '10,000 keys in one line': {
+      text: `{${times(10_000, (i) => `k${i}: v`).replaceAll('\n', ', ')}}`,
+      code: 'too-large',
+    },
+    '10,000 jobs': { text: `jobs:\n${times(10_000, (i) => `  j${i}: v`)}`, code: 'too-large' },
+    '10,000 anchors': { text: `x: ${'&a '.repeat(10_000)}`, code: 'yaml-syntax' },
+    '100,000 comments': { text: '# x\n'.repeat(100_000), code: 'too-large' },
+    '100,000 documents': { text: '---\n'.repeat(100_000), code: 'yaml-documents' },
+    '100,000 quotes': { text: '"'.repeat(100_000), code: 'too-large' },
+    '1 MB script': { text: `steps: [{ run: "${'x'.repeat(1_000_000)}" }]`, code: 'too-long' },
+    '1 MB key': { text: `"${'k'.repeat(1_000_000)}": 1`, code: 'yaml-syntax' },
+    '5 MB': { text: `steps: [{ run: "${'x'.repeat(5_000_000)}" }]`, code: 'file-too-large' },
+    '1,000 long unknown keys': { text: times(500, (i) => `${'k'.repeat(900)}${i}: 1`), code: 'unknown-key' },
+    'unknown needs of 200 jobs': {
+      text: `jobs:\n${times(100, (i) => `  j${i}: { needs: [${times(20, (k) => `zzzzzzzzzzzzzzzz${k}`).replaceAll('\n', ', ')}], steps: [{ run: x }] }`)}`,
+      code: 'need-unknown',
+    },
+    'cycle of 500 jobs': {
+      text: `jobs:\n${times(499, (i) => `  j${i}: { needs: [j${i + 1}], steps: [{ run: x }] }`)}\n  j499: { needs: [j0], steps: [{ run: x }] }`,
+      code: 'need-cycle',
+    },
+    'matrix of 100,000': {
+      text: `jobs: { a: { matrix: { ${'abcde'
+        .split('')
+        .map((name) => `${name}: [0,1,2,3,4,5,6,7,8,9]`)
+        .join(', ')} }, steps: [{ run: x }] } }`,
+      code: 'matrix-too-large',
+    },
+    'matrix of many includes': {
+      text: `jobs: { a: { matrix: { a: [${'1,'.repeat(32)}], b: [${times(32, String).replaceAll('\n', ', ')}], include: [${'{ z: 1 }, '.repeat(256)}{ z: 2 }] }, steps: [{ run: x }] } }`,
+      code: 'too-many',
+    },
+    'glob of stars': { text: `when: { branch: "${'*'.repeat(15)}X${'*'.repeat(15)}" }${tail}`, code: 'glob-invalid' },
+    'glob of groups': { text: `when: { branch: "*(*(*(a|b)))" }${tail}`, code: 'glob-invalid' },
+    'glob of braces': { text: `when: { paths: "${'{a,b}'.repeat(30)}" }${tail}`, code: 'glob-invalid' },
+    'expression of parentheses': {
+      text: `env: { A: "\${{ ${'('.repeat(4000)} }}" }${tail}`,
+      code: 'expression-invalid',
+    },
+    'expression of negations': {
+      text: `env: { A: "\${{ ${'!'.repeat(4000)}1 }}" }${tail}`,
+      code: 'expression-invalid',
+    },
+    'half expressions': { text: `env: { A: "${"${{ '".repeat(10_000)}" }${tail}`, code: 'expression-invalid' },
+    'image of dashes': { text: `image: "${'a-'.repeat(190)}A"${tail}`, code: 'image-invalid' },
+    prototype: { text: `x: &a { __proto__: { polluted: true } }\nenv: { <<: *a }${tail}`, code: 'key-forbidden' },
+  };
+}
