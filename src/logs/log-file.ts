@@ -23,8 +23,8 @@ export interface LogFile {
   append(offset: number, bytes: Buffer): Promise<void>;
   /** fsync, then the end record, then fsync: a log that says it is closed is whole on the disk. */
   finish(): Promise<void>;
-  /** Shuts the files; gives what is known of a log that still grows, so that opening it again needs no look at the text. */
-  release(): Promise<IndexState | undefined>;
+  /** Shuts the files; gives what is known, so that opening the log again needs no look at the text. */
+  release(): Promise<IndexState>;
 }
 
 /**
@@ -45,7 +45,7 @@ export async function openLogFile(path: string, known?: IndexState): Promise<Log
   };
   const release = async () => {
     await Promise.all([log.close(), index.close()]);
-    return closed ? undefined : state;
+    return state;
   };
   try {
     if (!known) await load();
@@ -54,12 +54,15 @@ export async function openLogFile(path: string, known?: IndexState): Promise<Log
     throw error;
   }
 
+  // Another process (the worker that had the job before, a reconciler) wrote or closed it meanwhile. The sizes are at
+  // hand in the kernel: a hop to the thread pool would cost more than the call.
+  const isStale = () =>
+    fstatSync(log.fd).size !== state.length || (!closed && fstatSync(index.fd).size !== state.marks * MARK_SIZE);
+
   const append = async (offset: number, bytes: Buffer): Promise<void> => {
     if (!Number.isSafeInteger(offset) || offset < 0)
       throw new InputError('log-offset', `${offset} is no place in a log.`);
-    // The size is at hand in the kernel: a hop to the thread pool would cost more than the call. It differs from ours
-    // when another process (the worker that had the job before) wrote meanwhile.
-    if (fstatSync(log.fd).size !== state.length) await load();
+    if (isStale()) await load();
     if (offset > state.length) {
       throw new ImpGemError('log-gap', `The log has ${state.length} bytes; nothing can be stored at ${offset} yet.`);
     }
@@ -75,7 +78,7 @@ export async function openLogFile(path: string, known?: IndexState): Promise<Log
   };
 
   const finish = async (): Promise<void> => {
-    if (fstatSync(log.fd).size !== state.length) await load();
+    if (isStale()) await load();
     if (closed) return;
     await log.sync();
     await writeAll(index, encodeMarks([endMark(state, Date.now())]), state.marks * MARK_SIZE);

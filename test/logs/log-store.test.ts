@@ -78,6 +78,25 @@ describe('append', () => {
     expect(await first.countLines(KEY)).toBe(3);
   });
 
+  it('sees that another process closed it', async () => {
+    const folder = await temporaryFolder();
+    const [first, second] = [openStore(folder), openStore(folder)];
+    await first.append(KEY, 0, Buffer.from('a\n'));
+    await second.close(KEY);
+    await expect(first.append(KEY, 2, Buffer.from('late\n'))).rejects.toEqual(code('log-closed'));
+    await first.close(KEY);
+    expect(await first.stat(KEY)).toEqual({ length: 2, closed: true });
+  });
+
+  it('keeps a closed log closed when its files were shut to make room', async () => {
+    const store = openStore(await temporaryFolder());
+    await store.append(KEY, 0, Buffer.from('a\n'));
+    await store.close(KEY);
+    await store.append(KEY, 0, Buffer.from('a\n'));
+    for (let n = 1; n <= 150; n++) await store.append({ ...KEY, part: String(n) }, 0, Buffer.from('x'));
+    await expect(store.append(KEY, 2, Buffer.from('late\n'))).rejects.toEqual(code('log-closed'));
+  });
+
   it('writes to far more logs than it holds open', async () => {
     const store = openStore(await temporaryFolder());
     const keys = Array.from({ length: 400 }, (_, n) => ({ ...KEY, part: String(n) }));
