@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import type { Limits } from '../../runs/plan.ts';
@@ -100,7 +100,8 @@ export function basesOf(mountinfo: string, own: string): Base[] {
     const [type = '', , options = ''] = right.split(' ');
     const folderOf = (path: string): string => {
       const inside = root !== '/' && path.startsWith(root) ? path.slice(root.length) : path;
-      return existsSync(join(point, inside)) ? join(point, inside) : point;
+      const folder = resolve(point, `./${inside}`);
+      return existsSync(folder) ? folder : point;
     };
     if (type === 'cgroup') {
       const controllers = CONTROLLERS.filter((name) => options.split(',').includes(name));
