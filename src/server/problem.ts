@@ -33,7 +33,7 @@ export const notFound: RequestHandler = (req) => {
   throw new InputError('not-found', `There is nothing at ${req.path}.`, { status: 404 });
 };
 
-export interface Failure {
+interface Failure {
   status: number;
   code: string;
   detail: string;
@@ -43,7 +43,7 @@ export interface Failure {
 const CONFLICTS = new Set(['log-gap', 'log-closed', 'log-differs', 'job-lost']);
 
 /** What to say about an error; `internal` errors say nothing of what happened, the log does. */
-export function explainError(error: unknown): Failure {
+function explainError(error: unknown): Failure {
   if (error instanceof InputError) return { status: error.status, code: error.code, detail: error.message };
   if (error instanceof InfrastructureError) return { status: 503, code: error.code, detail: error.message };
   if (error instanceof ImpGemError)

@@ -19,7 +19,7 @@ export function emptyPosition(): LogPosition {
 }
 
 /** `group` is `JOB.ATTEMPT`. */
-export function positionKey(group: string, part: string): string {
+function positionKey(group: string, part: string): string {
   return `${group}.${encodeURIComponent(part)}`;
 }
 
