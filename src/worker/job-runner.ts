@@ -9,7 +9,7 @@ import { beginJob } from './begin-job.ts';
 import { executeJob } from './execute-job.ts';
 import { removeTree } from './job-folder.ts';
 import type { Assignment, JobPorts, JobResult } from './ports.ts';
-import { raceLoss } from './race-loss.ts';
+import { raceLoss, type Loss } from './race-loss.ts';
 
 export interface JobRunnerDeps {
   executor: Executor;
@@ -28,7 +28,7 @@ export interface JobDefaults {
   limits: Limits;
 }
 
-interface JobControl {
+export interface JobControl {
   /** Aborted with a reason (a string: `cancelled by a user`, `superseded`): everything of the job is ended. */
   cancel: AbortSignal;
   /** The worker is told to stop: what runs is let go, for the next worker to adopt. */
@@ -56,21 +56,28 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
     removals.add(removal);
   };
 
+  const runJob = async (assignment: Assignment, control: JobControl, loss: Loss): Promise<JobResult | 'detached'> => {
+    const begun = await beginJob({ ...deps, ports: loss.ports, assignment });
+    try {
+      const result = await Promise.race([executeJob(begun, control.cancel), loss.lost]);
+      removeInBackground(begun.dispose().then(() => removeTree(begun.folder.path)));
+      return result;
+    } catch (error) {
+      loss.cutOff();
+      if (!(error instanceof LostJobError)) throw error;
+      await begun.letGo();
+      if (control.detach.aborted) return 'detached';
+      throw error;
+    }
+  };
+
   return {
     run: async (assignment, control) => {
-      const { run, spec } = assignment;
-      const loss = raceLoss(`job ${spec.id} of run ${run.id}`, deps.ports, control.detach, control.cancel);
-      const begun = await beginJob({ ...deps, ports: loss.ports, assignment });
+      const loss = raceLoss(`job ${assignment.spec.id} of run ${assignment.run.id}`, deps.ports, control);
       try {
-        const result = await Promise.race([executeJob(begun, control.cancel), loss.lost]);
-        removeInBackground(begun.dispose().then(() => removeTree(begun.folder.path)));
-        return result;
-      } catch (error) {
-        loss.cutOff();
-        if (!(error instanceof LostJobError)) throw error;
-        await begun.letGo();
-        if (control.detach.aborted) return 'detached';
-        throw error;
+        return await runJob(assignment, control, loss);
+      } finally {
+        loss.release();
       }
     },
     idle: async () => {

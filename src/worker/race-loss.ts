@@ -1,5 +1,7 @@
 /** Ports that end with the ownership of a job: once it is lost or let go, nothing more of it is written. */
+import { setMaxListeners } from 'node:events';
 import { LostJobError } from '../errors.ts';
+import type { JobControl } from './job-runner.ts';
 import type { JobPorts } from './ports.ts';
 
 export interface Loss {
@@ -8,10 +10,15 @@ export interface Loss {
   lost: Promise<never>;
   /** From here on every port that writes throws LostJobError. */
   cutOff(): void;
+  /** The job is over: listens no longer. */
+  release(): void;
 }
 
-export function raceLoss(job: string, ports: JobPorts, detach: AbortSignal, cancel: AbortSignal): Loss {
+export function raceLoss(job: string, ports: JobPorts, { detach, cancel }: JobControl): Loss {
   let gone: LostJobError | undefined;
+  const over = new AbortController();
+  // One signal tells every job of the worker.
+  setMaxListeners(0, detach);
   const lost = new Promise<never>((_, reject) => {
     const onDetach = () => reject((gone = new LostJobError(job)));
     const onCancel = () => {
@@ -19,8 +26,8 @@ export function raceLoss(job: string, ports: JobPorts, detach: AbortSignal, canc
     };
     if (detach.aborted) onDetach();
     else if (cancel.aborted) onCancel();
-    detach.addEventListener('abort', onDetach, { once: true });
-    cancel.addEventListener('abort', onCancel, { once: true });
+    detach.addEventListener('abort', onDetach, { signal: over.signal });
+    cancel.addEventListener('abort', onCancel, { signal: over.signal });
   });
   lost.catch(() => undefined);
   const guard = <Args extends unknown[], Result>(write: (...args: Args) => Promise<Result>) => {
@@ -41,5 +48,6 @@ export function raceLoss(job: string, ports: JobPorts, detach: AbortSignal, canc
     },
     lost,
     cutOff: () => (gone ??= new LostJobError(job)),
+    release: () => over.abort(),
   };
 }
