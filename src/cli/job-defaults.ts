@@ -1,5 +1,6 @@
 import type { Settings } from '../config/schema.ts';
 import { parseDuration, parseSize } from '../config/units.ts';
+import { createAllowList } from '../intake/allow-list.ts';
 import type { Limits } from '../runs/plan.ts';
 import type { JobDefaults } from '../worker/job-runner.ts';
 
@@ -18,5 +19,9 @@ export function jobDefaults(settings: Settings): JobDefaults {
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
     limits: stepLimits(settings),
+    trusts:
+      settings.IMPGEM_TRUSTED_REPOSITORIES === undefined
+        ? () => false
+        : createAllowList(settings.IMPGEM_TRUSTED_REPOSITORIES),
   };
 }

@@ -67,7 +67,8 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
             if (objects !== undefined) context.objects = objects;
           }),
     image: assignment.spec.image ?? defaults.image,
-    trusted: assignment.trusted,
+    // Who may use secrets is one question, whose steps may have an engine is another: a fork's pull request may neither.
+    trusted: assignment.trusted && defaults.trusts(assignment.run.repository),
     note: (line) => log.note(line),
   };
   const adopted = earlier ? await executor.adopt(context) : undefined;

@@ -26,6 +26,8 @@ export interface JobDefaults {
   /** Bytes of output of one step. */
   logLimit: number;
   limits: Limits;
+  /** Whether steps of a repository may ask for what the operator grants to trusted ones only (`docker: true`). */
+  trusts: (repository: string) => boolean;
 }
 
 export interface JobControl {

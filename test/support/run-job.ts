@@ -31,6 +31,7 @@ const DEFAULTS: JobDefaults = {
   jobTimeoutMs: 60_000,
   logLimit: 1024 * 1024 * 1024,
   limits: { memory: 1024 ** 3, pids: 512 },
+  trusts: () => false,
 };
 
 export function runJob(executor: Executor, folder: string, spec: JobSpec, options: JobRunOptions = {}): JobRun {

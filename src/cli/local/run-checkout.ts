@@ -93,7 +93,8 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
         executor,
         ports: { ...ports, report },
         folder: work,
-        defaults: jobDefaults(settings),
+        // The user's own files on the user's own machine.
+        defaults: { ...jobDefaults(settings), trusts: () => true },
       });
       runners.push(runner);
       return runner;
