@@ -133,7 +133,7 @@ export const JobSchema = Type.Object(
     ...jobDefaults,
     concurrency: Type.Optional(Concurrency),
     outputs: Type.Optional(
-      mapOf(text('an expression'), NAME_PATTERN, 'a name of letters, digits and `_`', {
+      mapOf(text('an expression'), '^[A-Za-z_][A-Za-z0-9_-]*$', 'a name of letters, digits, `_` and `-`', {
         description: 'Values for jobs that need this one.',
         examples: [{ version: '${{ steps.build.outputs.version }}' }],
       }),
