@@ -10,6 +10,7 @@ import type { ForgeName } from '../runs/event.ts';
 import type { FileArchive } from '../runs/archive.ts';
 import { createGroups } from '../runs/groups.ts';
 import { decideIf } from '../runs/decide-if.ts';
+import type { RunRecord } from '../runs/run.ts';
 import { type Leases, createLeases } from '../runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../runs/lifecycle.ts';
 import { type RedisRunStore, createRedisRunStore } from '../runs/redis-store.ts';
@@ -28,14 +29,15 @@ export interface OpenRunsDeps {
   redis: Redis;
   archive: FileArchive;
   /** Only a server archives, since only it surely shares the data folder. */
-  keepRuns?: number;
+  archiving?: { keep: number; onEnd(record: RunRecord): void };
   forges: Map<ForgeName, Forge>;
   settings: Settings;
-  pageOf(run: string): string;
+  pageOf: (run: string) => string;
+  onPost?: (forge: string, outcome: string) => void;
   log: Logger;
 }
 
-export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, log }: OpenRunsDeps): Runs {
+export function openRuns({ redis, archive, archiving, forges, settings, pageOf, onPost, log }: OpenRunsDeps): Runs {
   const store = createRedisRunStore(redis, archive);
   const queues = createQueues(redis, sayOnce(log));
   const turns = createTurns(redis);
@@ -45,6 +47,7 @@ export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, l
     getRun: (id) => store.get(id),
     prefix: settings.IMPGEM_STATUS_PREFIX,
     pageOf,
+    onPost: (forge, outcome) => onPost?.(forge, outcome),
     log,
   });
   const lifecycle = createLifecycle({
@@ -53,9 +56,15 @@ export function openRuns({ redis, archive, keepRuns, forges, settings, pageOf, l
     turns,
     groups: createGroups(redis),
     decideIf,
-    ...(keepRuns === undefined
-      ? {}
-      : { archive: { write: (record, plan) => archive.write(record, plan), keep: keepRuns } }),
+    ...(archiving && {
+      archive: {
+        keep: archiving.keep,
+        write: async (record, plan) => {
+          await archive.write(record, plan);
+          archiving.onEnd(record);
+        },
+      },
+    }),
     statusContext: (record, job) => statuses.line(record, job),
     dueStatuses: (record) => statuses.due(record),
   });

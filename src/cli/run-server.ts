@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import type { Settings } from '../config/schema.ts';
 import { parseDuration } from '../config/units.ts';
-import { messageOf } from '../errors.ts';
+import { InputError, messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
 import { isRefName } from '../forges/ref-name.ts';
 import { createGit } from '../git/git.ts';
@@ -14,7 +14,9 @@ import { createAllowList } from '../intake/allow-list.ts';
 import { createDeliveries } from '../intake/deliveries.ts';
 import { createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
-import { type AcceptedDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
+import { createCalm } from '../intake/calm.ts';
+import { createCatchUp } from '../intake/catch-up.ts';
+import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { checkRedis } from '../queue/connection.ts';
@@ -23,12 +25,15 @@ import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consu
 import { announceLogs } from '../runs/announce-logs.ts';
 import { createArchive } from '../runs/archive.ts';
 import { createReconciler } from '../runs/reconciler.ts';
+import type { RunRecord } from '../runs/run.ts';
 import { createRunService } from '../runs/run-service.ts';
 import { createApp } from '../server/app.ts';
+import { type Gauge, type Metrics, createMetrics } from '../server/metrics.ts';
 import { startServer } from '../server/start-server.ts';
 import { dataFolder } from './data-folder.ts';
 import { createLogger } from './logger.ts';
-import { openRedis, openRuns, sayOnce } from './open-runs.ts';
+import { type Runs, openRedis, openRuns, sayOnce } from './open-runs.ts';
+import { recordRun } from './record-run.ts';
 
 export interface ServerProcess {
   url: string;
@@ -61,16 +66,30 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     });
   });
 
+  const onError = sayOnce(log);
   const forges = createForges(settings);
   const archive = createArchive(data.runs);
   let publicUrl = settings.IMPGEM_PUBLIC_URL;
   const pageOf = (run: string): string => `${publicUrl ?? ''}/runs/${run}`;
-  const shared = { archive, keepRuns: settings.IMPGEM_KEEP_RUNS, forges, settings, pageOf, log };
+  const logs = createLogStore(data.logs);
+  const metrics = createMetrics();
+  const shared = {
+    archive,
+    archiving: {
+      keep: settings.IMPGEM_KEEP_RUNS,
+      onEnd: (record: RunRecord) =>
+        void recordRun(metrics, record, logs).catch((error: unknown) => onError(messageOf(error))),
+    },
+    forges,
+    settings,
+    pageOf,
+    onPost: (forge: string, outcome: string) => metrics.count('impgem_statuses_total', { forge, outcome }),
+    log,
+  };
   const runs = openRuns({ ...shared, redis: patient });
   const web = openRuns({ ...shared, redis: quick });
 
   const feed = createFeed(subscriber);
-  const logs = createLogStore(data.logs);
   const announced = announceLogs(logs, (message) => runs.store.notify(message));
   const artifacts = createArtifactStore(data.artifacts);
   const git = createGit({
@@ -88,7 +107,6 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     log,
   });
-  const onError = sayOnce(log);
   const deliveries = createDeliveries(quick);
   const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES });
   const enqueue = createEnqueue({ deliveries, queues: web.queues });
@@ -96,7 +114,9 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     if (journal.pending() === 0 || quick.status !== 'ready') return;
     const count = journal.pending();
     journal
-      .replay(async (entry) => void (await enqueue(entry)))
+      .replay(async (entry) => {
+        await enqueue(entry);
+      })
       .then(() => log.info({ count }, 'deliveries from the journal are queued'))
       .catch((error: unknown) => onError(`journal: ${messageOf(error)}`));
   };
@@ -112,10 +132,18 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
   });
 
+  const calm = createCalm();
   const serving = { redis: blocking, lockMs: LOCK_MS, onError };
   const consumers = [
-    consume<EventPayload>({ ...serving, name: EVENT_QUEUE, concurrency: PLANNERS }, ({ event, tries }, { attempt }) =>
-      planner.handle(event, tries, attempt),
+    consume<EventPayload>(
+      { ...serving, name: EVENT_QUEUE, concurrency: PLANNERS },
+      async ({ event, tries }, { attempt }) => {
+        await calm.wait();
+        const startedAt = performance.now();
+        const again = await planner.handle(event, tries, attempt);
+        metrics.observe('impgem_plan_seconds', (performance.now() - startedAt) / 1000);
+        return again;
+      },
     ),
     consume<StatusPayload>({ ...serving, name: STATUS_QUEUE, concurrency: POSTERS }, (payload, { attempt }) =>
       runs.statuses.deliver(payload, attempt),
@@ -125,9 +153,31 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     store: runs.store,
     lifecycle: runs.lifecycle,
     leases: runs.leases,
-    onRepair: (what, run) => log.warn({ run, repair: what }, 'repaired'),
+    onRepair: (what, run) => {
+      metrics.count('impgem_repairs_total', { kind: what });
+      log.warn({ run, repair: what }, 'repaired');
+    },
     onError,
   });
+  const catchUpMs = parseDuration(settings.IMPGEM_CATCH_UP);
+  const catchUp =
+    catchUpMs === undefined
+      ? undefined
+      : createCatchUp({
+          redis: patient,
+          forges,
+          git,
+          allowed,
+          repositories: () => runs.store.repositories(),
+          isKnown: async (repository, branch, sha) =>
+            (await runs.store.list({ repository, branch, sha, limit: 1 })).runs.length > 0,
+          start: async (event, cause) => {
+            metrics.count('impgem_catch_up_total');
+            await planner.plan(event, cause);
+          },
+          everyMs: catchUpMs,
+          log,
+        });
   void feed.onEnded((run) => {
     runs.lifecycle.conclude(run).catch((error: unknown) => onError(messageOf(error)));
   });
@@ -140,10 +190,13 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       close: (key) => announced.close(key),
     },
     artifacts,
-    receive: createReceive({ forges, deliveries, queues: web.queues, journal, allowed }),
+    receive: countReceipts(
+      metrics,
+      calm.during(createReceive({ forges, deliveries, queues: web.queues, journal, allowed })),
+    ),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
     ready: () => checkReady(quick, data.root),
-    metrics: () => Promise.resolve(''),
+    metrics: async () => metrics.render(await gaugesOf(runs, journal)),
     ...(settings.IMPGEM_API_TOKEN === undefined ? {} : { apiToken: settings.IMPGEM_API_TOKEN }),
     ...(settings.IMPGEM_METRICS_TOKEN === undefined ? {} : { metricsToken: settings.IMPGEM_METRICS_TOKEN }),
     publicUrl: () => publicUrl ?? '',
@@ -159,6 +212,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     async close() {
       await server.close();
       reconciler.close();
+      catchUp?.close();
       clearInterval(replayTimer);
       await journal.close();
       await Promise.all(consumers.map((consumer) => consumer.close()));
@@ -167,6 +221,45 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       log.info('stopped');
     },
   };
+}
+
+/** Counts webhook requests by what was answered. */
+function countReceipts(metrics: Metrics, receive: ReceiveDelivery): ReceiveDelivery {
+  return async (forge, headers, body) => {
+    try {
+      const receipt = await receive(forge, headers, body);
+      metrics.count('impgem_intake_total', { forge, result: receipt.result });
+      return receipt;
+    } catch (error) {
+      metrics.count('impgem_intake_total', { forge, result: error instanceof InputError ? 'refused' : 'unavailable' });
+      throw error;
+    }
+  };
+}
+
+async function gaugesOf(runs: Runs, journal: { pending(): number }): Promise<Gauge[]> {
+  const counts = await runs.queues.counts();
+  const samples = Object.entries(counts).flatMap(([queue, states]) =>
+    Object.entries(states).map(([state, value]) => ({ labels: { queue, state }, value })),
+  );
+  return [
+    { name: 'impgem_queue_depth', help: 'Entries of each queue by state.', samples },
+    {
+      name: 'impgem_journal_pending',
+      help: 'Deliveries on disk that wait for Redis.',
+      samples: [{ labels: {}, value: journal.pending() }],
+    },
+    {
+      name: 'impgem_active_runs',
+      help: 'Runs that are not over.',
+      samples: [{ labels: {}, value: (await runs.store.active()).length }],
+    },
+    {
+      name: 'impgem_leases',
+      help: 'Jobs that a worker holds.',
+      samples: [{ labels: {}, value: (await runs.leases.all()).length }],
+    },
+  ];
 }
 
 /** Scripts and styles of the pages, beside the bundle. */

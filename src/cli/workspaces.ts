@@ -14,6 +14,8 @@ export function createWorkspaces(git: Git, forges: Map<ForgeName, Forge>): Works
       if (!repository || !forge)
         throw new ImpGemError('forge-unknown', `This worker has no forge set up for ${run.repository}`);
       const source = forge.clone(repository.owner, repository.name);
+      // The branch a person works on: of a pull request its source, not the target that the run is listed under.
+      const branch = event.pullRequest?.sourceBranch ?? run.branch;
       return git.createWorkspace(
         run.repository,
         {
@@ -22,11 +24,12 @@ export function createWorkspaces(git: Git, forges: Map<ForgeName, Forge>): Works
           ref: event.ref,
           sha: run.sha,
           clone,
-          ...(run.branch === undefined ? {} : { branch: run.branch }),
+          ...(branch === undefined ? {} : { branch }),
           ...(run.tag === undefined ? {} : { tag: run.tag }),
         },
         signal,
       );
     },
+    objects: ({ run, clone }) => (clone.skip ? undefined : git.objectsOf(run.repository)),
   };
 }

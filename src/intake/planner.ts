@@ -1,6 +1,7 @@
 /** Event -> runs: fetch the commit, read its pipelines, plan them, set the runs going. Safe to do twice. */
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
 import type { Forge } from '../forges/forge.ts';
+import { skipReason } from '../forges/skip-words.ts';
 import type { Change } from '../git/changed-paths.ts';
 import type { Git } from '../git/git.ts';
 import { findPipelines, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
@@ -59,6 +60,9 @@ export function createPlanner(deps: PlannerDeps): Planner {
       ...(event.sha === undefined ? {} : { sha: event.sha }),
       ...(base === undefined ? {} : { also: [base] }),
     });
+    // Asked of the commit itself: a pull request's delivery does not carry its message, and catch-up has no delivery.
+    const skipped = skipReason(event.kind, commit.message);
+    if (skipped !== undefined) return { runs: [], reason: skipped };
     const loaded = await findPipelines({
       list: async (folder) =>
         ((await deps.git.listFolder(event.repository, commit.sha, folder)) ?? []).map((entry) => entry.name),

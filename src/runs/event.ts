@@ -35,6 +35,8 @@ export interface PipelineEvent {
   cron?: string;
   /** The forge's delivery id, when a delivery brought the event. */
   delivery?: string;
+  /** Set when no delivery brought it: the push was found by looking at the forge. */
+  foundBy?: 'catch-up';
   /** ISO 8601. */
   receivedAt: string;
 }

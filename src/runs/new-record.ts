@@ -19,6 +19,7 @@ export function newRecord({ id, event, sha, message, author, plan, error, rerunO
     ...(plan.pipeline === '' ? {} : { pipeline: plan.pipeline }),
     state: 'pending',
     ...(event.delivery === undefined ? {} : { delivery: event.delivery }),
+    ...(event.foundBy === undefined ? {} : { foundBy: event.foundBy }),
     ...(rerunOf === undefined ? {} : { rerunOf }),
     createdAt,
     jobs: jobs.map((one) => one.job),

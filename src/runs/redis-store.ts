@@ -41,6 +41,8 @@ export interface RedisRunStore {
   list(filter: RunFilter): Promise<{ runs: RunRecord[]; next?: string }>;
   /** Ids of runs that are not over, or whose end was not seen through. */
   active(): Promise<string[]>;
+  /** Every repository that ever had a run. */
+  repositories(): Promise<string[]>;
   /** The end of the run was seen through (statuses queued, archive written): beyond `keep` the oldest leave Redis. */
   settle(id: string, keep: number): Promise<void>;
   /** Forgets an id that names no run. */
@@ -170,6 +172,8 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
     },
 
     active: () => redis.zrange(ACTIVE_KEY, 0, '-1'),
+
+    repositories: () => redis.zrange(REPOSITORIES_KEY, 0, '-1'),
 
     async settle(id, keep) {
       await redis.zadd(FINISHED_KEY, Date.now(), id);

@@ -80,6 +80,8 @@ export interface Run {
   state: State;
   reason?: string;
   delivery?: string;
+  /** The push was found by looking at the forge: its delivery never came. */
+  foundBy?: 'catch-up';
   rerunOf?: string;
   createdAt: string;
   startedAt?: string;

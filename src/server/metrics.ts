@@ -60,13 +60,15 @@ export function createMetrics(): Metrics {
     observe(name, seconds, labels = {}) {
       const series = entry(histograms, name, () => new Map<string, Distribution>());
       const one = entry(series, labelText(labels), () => ({ buckets: BUCKETS.map(() => 0), sum: 0, count: 0 }));
-      for (const [index, bound] of BUCKETS.entries()) if (seconds <= bound) one.buckets[index] = (one.buckets[index] ?? 0) + 1;
+      for (const [index, bound] of BUCKETS.entries())
+        if (seconds <= bound) one.buckets[index] = (one.buckets[index] ?? 0) + 1;
       one.sum += seconds;
       one.count++;
     },
     render(gauges) {
       const lines: string[] = [];
-      const head = (name: string, help: string, type: string): void => void lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+      const head = (name: string, help: string, type: string): void =>
+        void lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
       for (const [name, help] of Object.entries(COUNTERS) as [CounterName, string][]) {
         head(name, help, 'counter');
         for (const [labels, value] of counters.get(name) ?? []) lines.push(`${name}${braces(labels)} ${value}`);
@@ -75,8 +77,13 @@ export function createMetrics(): Metrics {
         head(name, help, 'histogram');
         for (const [labels, one] of histograms.get(name) ?? []) {
           const join = labels === '' ? '' : `${labels},`;
-          for (const [index, bound] of BUCKETS.entries()) lines.push(`${name}_bucket{${join}le="${bound}"} ${one.buckets[index] ?? 0}`);
-          lines.push(`${name}_bucket{${join}le="+Inf"} ${one.count}`, `${name}_sum${braces(labels)} ${one.sum}`, `${name}_count${braces(labels)} ${one.count}`);
+          for (const [index, bound] of BUCKETS.entries())
+            lines.push(`${name}_bucket{${join}le="${bound}"} ${one.buckets[index] ?? 0}`);
+          lines.push(
+            `${name}_bucket{${join}le="+Inf"} ${one.count}`,
+            `${name}_sum${braces(labels)} ${one.sum}`,
+            `${name}_count${braces(labels)} ${one.count}`,
+          );
         }
       }
       for (const { name, help, samples } of gauges) {
@@ -92,7 +99,9 @@ const braces = (labels: string): string => (labels === '' ? '' : `{${labels}}`);
 
 function labelText(labels: Labels): string {
   return Object.entries(labels)
-    .map(([name, value]) => `${name}="${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`)
+    .map(
+      ([name, value]) => `${name}="${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`,
+    )
     .join(',');
 }
 

@@ -38,6 +38,8 @@ export interface StatusDeps {
   getRun(id: string): Promise<RunRecord | undefined>;
   prefix: string;
   pageOf(run: string): string;
+  /** Hears of every request made to a forge. */
+  onPost(forge: string, outcome: 'posted' | 'retried' | 'given up'): void;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
 }
 
@@ -77,15 +79,15 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
         targetUrl: deps.pageOf(run),
       };
       const fields = { run, job: id, context, state: want.state };
-      const result = await forge
-        .postStatus(status, AbortSignal.timeout(POST_TIMEOUT_MS))
-        .catch((error: unknown) => ({
-          ok: false as const,
-          retry: true,
-          message: messageOf(error),
-          retryAfterMs: undefined,
-        }));
-      if (!result.ok && result.retry && attempt < MAX_ATTEMPTS) {
+      const result = await forge.postStatus(status, AbortSignal.timeout(POST_TIMEOUT_MS)).catch((error: unknown) => ({
+        ok: false as const,
+        retry: true,
+        message: messageOf(error),
+        retryAfterMs: undefined,
+      }));
+      const again = !result.ok && result.retry && attempt < MAX_ATTEMPTS;
+      deps.onPost(forge.name, result.ok ? 'posted' : again ? 'retried' : 'given up');
+      if (again) {
         const delay = nextRetryDelay(attempt, result.retryAfterMs);
         if (result.retryAfterMs !== undefined) blocked.set(forge.name, Date.now() + result.retryAfterMs);
         deps.log.warn(fields, `status not delivered, next try in ${Math.round(delay / 1000)} s: ${result.message}`);
