@@ -6,7 +6,7 @@ import type { JobFolder } from './job-folder.ts';
 import type { Assignment, JobPorts } from './ports.ts';
 import type { ReportQueue } from './report-queue.ts';
 import type { Resolver } from './resolver.ts';
-import { counts, stepsBehind, type StepResult } from './step-rules.ts';
+import { type Behind, counts, stepsBehind, type StepResult } from './step-rules.ts';
 
 export interface JobScope {
   assignment: Assignment;
@@ -38,9 +38,7 @@ export function logKey(assignment: Assignment, part: string): LogKey {
   return { run: assignment.run.id, job: assignment.spec.id, attempt: assignment.attempt, part };
 }
 
-export interface StepView {
-  /** Name of a step behind this one whose failure counts. */
-  failed?: string;
+export interface StepView extends Behind {
   /** Variables that steps behind this one handed on; the later wins. */
   env: Map<string, string>;
   /** Folders for the front of PATH; the later one's first. */
@@ -57,5 +55,11 @@ export function viewOf(job: JobScope, index: number): StepView {
     view.path = [...new Set([...result.path, ...view.path])];
     if (counts(result)) view.failed ??= job.spec.steps[at]?.name ?? String(at);
   }
+  // In a graph only: a chain goes on.
+  const missing = job.spec.steps[index]?.needs.find(
+    (need) =>
+      !need.optional && job.results[job.spec.steps.findIndex((step) => step.name === need.step)]?.state === 'skipped',
+  );
+  if (missing) view.missing = missing.step;
   return view;
 }

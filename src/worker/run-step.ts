@@ -77,7 +77,7 @@ export async function runStep(
 
 /** How a step that does not run ends; undefined when it does run. */
 async function decide(job: JobScope, step: StepSpec, view: StepView): Promise<TryEnd | undefined> {
-  const reason = reasonToSkip(step, view.failed, stopOf(job.stop));
+  const reason = reasonToSkip(step, view, stopOf(job.stop));
   if (reason !== undefined) return { state: 'skipped', reason };
   if (step.if === undefined) return undefined;
   try {

@@ -55,11 +55,20 @@ function isBad(state: FinalState): boolean {
   return state === 'failed' || state === 'errored' || state === 'cancelled';
 }
 
-/** Why a step does not run; undefined when it may (its `if` not yet asked). `failed`: name of a failed step behind it. */
-export function reasonToSkip(step: StepSpec, failed: string | undefined, stop: Stop | undefined): string | undefined {
+/** What a step waits on, besides its turn. */
+export interface Behind {
+  /** Name of a failed step behind it. */
+  failed?: string;
+  /** Name of a skipped step that it cannot do without. */
+  missing?: string;
+}
+
+/** Why a step does not run; undefined when it may (its `if` not yet asked). */
+export function reasonToSkip(step: StepSpec, { failed, missing }: Behind, stop: Stop | undefined): string | undefined {
   if (step.skip !== undefined) return step.skip;
   if (stop) return `the job ended first: ${stop.reason}`;
   if (step.runsOnStatus === 'success' && failed !== undefined) return `step ${failed} failed`;
+  if (step.runsOnStatus === 'success' && missing !== undefined) return `needs ${missing}, which was skipped`;
   if (step.runsOnStatus === 'failure' && failed === undefined) return 'runs only after a failure';
   return undefined;
 }
