@@ -4,6 +4,7 @@ import { mkdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createArtifactStore } from '../artifacts/artifact-store.ts';
+import { createCacheStore } from '../artifacts/cache-store.ts';
 import type { Settings } from '../config/schema.ts';
 import { parseDuration } from '../config/units.ts';
 import { InputError, messageOf } from '../errors.ts';
@@ -41,6 +42,8 @@ export interface ServerProcess {
 }
 
 const PLANNERS = 4;
+/** Expired artifacts and surplus caches are removed this often. */
+const SWEEP_MS = 3_600_000;
 const JOURNAL_BYTES = 256 * 1024 ** 2;
 /** Looked at this often, beside at every reconnect. */
 const REPLAY_MS = 1000;
@@ -203,6 +206,10 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     assets: assetsFolder(),
     log,
   });
+  const caches = createCacheStore(data.caches);
+  const sweeping = setInterval(() => {
+    Promise.all([artifacts.sweep(), caches.sweep()]).catch((error: unknown) => onError(`sweep: ${messageOf(error)}`));
+  }, SWEEP_MS);
   const server = await startServer(app, settings.IMPGEM_LISTEN);
   publicUrl ??= server.url;
   log.info({ url: server.url, publicUrl }, 'listening');
@@ -214,6 +221,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       reconciler.close();
       catchUp?.close();
       clearInterval(replayTimer);
+      clearInterval(sweeping);
       await journal.close();
       await Promise.all(consumers.map((consumer) => consumer.close()));
       await logs.dispose();

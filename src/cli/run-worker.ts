@@ -27,6 +27,7 @@ import type { RunRecord } from '../runs/run.ts';
 import { createJobRunner } from '../worker/job-runner.ts';
 import type { ArtifactStore, Assignment, LogWriter } from '../worker/ports.ts';
 import { type HeldAssignment, work } from '../worker/work.ts';
+import { clearRemains } from './clear-remains.ts';
 import { chooseExecutor } from './choose-executor.ts';
 import { dataFolder } from './data-folder.ts';
 import { jobDefaults } from './job-defaults.ts';
@@ -55,6 +56,7 @@ async function openStores(
 }
 
 const BEAT_MS = LEASE_MS / 5;
+const CLEAR_MS = 5 * 60_000;
 
 export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const log = createLogger('worker', settings);
@@ -147,6 +149,15 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     );
   };
   await releasePredecessor();
+  const clear = async (): Promise<void> => {
+    const count = await clearRemains(executor, runs.store, data.work);
+    if (count > 0) log.info({ count }, 'removed what dead workers left');
+  };
+  const clearing = setInterval(
+    () => void clear().catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`)),
+    CLEAR_MS,
+  );
+  void clear().catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`));
   serve(jobQueueName([]));
   if (labels.length > 0) {
     await feed.onLabelQueue(serve);
@@ -173,6 +184,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       detach.abort('worker is told to stop');
       await drained;
       clearInterval(beat);
+      clearInterval(clearing);
       await Promise.all([...consumers.values()].map((consumer) => consumer.close()));
       await executor.close();
       for (const redis of [patient, blocking, subscriber]) redis.disconnect();
