@@ -1,9 +1,9 @@
-import { watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const CHUNK = 256 * 1024;
-/** Should a notice of the kernel ever be lost (its queue is bounded), the file is looked at after this time all the same. */
+/** Should a notice of the kernel be lost (its queue is bounded), the file is looked at after this time all the same. */
 const LOOK_ANYWAY_MS = 500;
 
 export interface FollowOptions {
@@ -24,8 +24,7 @@ export interface FollowOptions {
 export async function followFile(options: FollowOptions): Promise<void> {
   const { handle, path, sink, onSize, ended } = options;
   const bell = createBell();
-  const watcher = watch(path, bell.ring);
-  watcher.on('error', bell.ring);
+  const watcher = tryWatch(path, bell.ring);
   ended.addEventListener('abort', bell.ring);
   const buffer = Buffer.allocUnsafeSlow(CHUNK);
   let offset = 0;
@@ -46,8 +45,17 @@ export async function followFile(options: FollowOptions): Promise<void> {
       await bell.next();
     }
   } finally {
-    watcher.close();
+    watcher?.close();
     ended.removeEventListener('abort', bell.ring);
+  }
+}
+
+/** Undefined when the step has removed its file already, or the kernel watches too many: then it is looked at now and then. */
+function tryWatch(path: string, ring: () => void): FSWatcher | undefined {
+  try {
+    return watch(path, ring).on('error', ring);
+  } catch {
+    return undefined;
   }
 }
 
