@@ -153,6 +153,14 @@ jobs:
     expect(bad.code).toBe(64);
   });
 
+  it('are the same inside of a step, whose variables are no settings', async () => {
+    const folder = await checkout({ '.impgem.yml': 'steps: [{ name: say, run: echo hello }]' });
+    const env = { IMPGEM: 'true', IMPGEM_RUN: 'abc', IMPGEM_STEP_PIDS: '512', CI: 'true' };
+    expect((await cli.start([], { cwd: folder, env }).ended).code).toBe(0);
+    const wrong = await cli.start([], { cwd: folder, env: { IMPGEM_STEP_PID: '512' } }).ended;
+    expect(wrong.stderr).toContain('did you mean IMPGEM_STEP_PIDS');
+  });
+
   it('of a file that is not valid are 1 and the places', async () => {
     const folder = await checkout({ '.impgem.yml': 'steps: [{ rum: "true" }]' });
     const { code, stderr } = await run(folder);

@@ -1,0 +1,50 @@
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { chooseExecutor } from '../../src/cli/choose-executor.ts';
+import { readSettings } from '../../src/config/read-settings.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+
+const settings = async (env: Record<string, string>) => {
+  const folder = await temporaryFolder();
+  return readSettings({ IMPGEM_DATA: folder, DOCKER_HOST: `unix://${join(folder, 'none.sock')}`, ...env }, folder);
+};
+
+/** Chooses, and closes what was chosen when the test ends. */
+async function choose(env: Record<string, string>): Promise<string> {
+  const executor = await chooseExecutor(await settings(env), { warm: false });
+  onTestFinished(() => executor.close());
+  return executor.name;
+}
+
+describe('the executor', () => {
+  it('is the sandbox where it is named, and where no engine answers', async () => {
+    expect(await choose({ IMPGEM_EXECUTOR: 'sandbox' })).toBe('sandbox');
+    expect(await choose({})).toBe('sandbox');
+  });
+
+  it('is the sandbox where what answers is no engine', async () => {
+    const server = createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1');
+    onTestFinished(() => void server.close());
+    await new Promise((resolve) => server.once('listening', resolve));
+    const { port } = server.address() as { port: number };
+    expect(await choose({ DOCKER_HOST: `tcp://127.0.0.1:${port}` })).toBe('sandbox');
+  });
+
+  it('that is named but does not answer is an error with a sentence, not another executor', async () => {
+    await expect(choose({ IMPGEM_EXECUTOR: 'docker' })).rejects.toMatchObject({
+      name: 'InfrastructureError',
+      message: expect.stringMatching(/engine/i),
+    });
+  });
+
+  it('where there is neither engine nor bubblewrap is an error that says what to install', async () => {
+    const path = process.env['PATH'];
+    onTestFinished(() => void (process.env['PATH'] = path));
+    process.env['PATH'] = await temporaryFolder();
+    await expect(choose({})).rejects.toMatchObject({
+      code: 'executor-unavailable',
+      message: expect.stringContaining('apt-get install bubblewrap'),
+    });
+  });
+});
