@@ -200,7 +200,10 @@ describe('a job that another worker has now', () => {
     const { executor, job } = await startRunning();
     job.cancel.abort(new LostJobError('job test'));
     await expect(job.result).rejects.toBeInstanceOf(LostJobError);
+    await new Promise((resolve) => setImmediate(resolve));
     expect(callsOf(executor)).toEqual(['prepare', 'start 0', 'detach']);
+    // The task goes on: it is the new owner's.
+    expect(executor.calls.filter(({ call }) => call === 'end')).toEqual([]);
   });
 
   it('gets not a byte more from here', async () => {
