@@ -67,6 +67,7 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
     }),
     statusContext: (record, job) => statuses.line(record, job),
     dueStatuses: (record) => statuses.due(record),
+    onError: sayOnce(log),
   });
   return { store, lifecycle, queues, turns, leases: createLeases(redis), statuses };
 }

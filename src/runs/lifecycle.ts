@@ -3,6 +3,7 @@
  * ready, status posts for jobs that changed, the archive at the end. A crash between a write and its effects is healed
  * by `tend`, which does the effects of the present state again; all of them are idempotent.
  */
+import { messageOf } from '../errors.ts';
 import type { Queues } from '../queue/queues.ts';
 import type { Turns } from '../queue/turns.ts';
 import { jobOf, specOf } from './lookups.ts';
@@ -27,6 +28,8 @@ export interface LifecycleDeps {
   statusContext(record: RunRecord, job: Job | undefined): string;
   /** Ids of the jobs ('' for the run itself) whose status at the forge is not what it should be. */
   dueStatuses(record: RunRecord): Promise<string[]>;
+  /** Hears of what failed and will be mended by `tend`. */
+  onError(message: string): void;
   now?: () => Date;
 }
 
@@ -180,7 +183,16 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   return {
     start: (run) => launch(newRecord(run), run.plan),
     launch,
-    claim: (run, job, fence, worker) => move(run, (record, _, at) => machine.claim(record, job, fence, worker, at)),
+    async claim(run, job, fence, worker) {
+      const { plan } = await rulesFor(run);
+      const done = await store.update(run, (record) => machine.claim(record, job, fence, worker, now()));
+      if (!done || done.next === done.previous) return undefined;
+      // The job's first line does not wait for a status to be queued; the reconciler finds one that was not.
+      effects(plan, done.previous, done.next).catch((error: unknown) => {
+        deps.onError(`effects of the claim of ${run}/${job}: ${messageOf(error)}`);
+      });
+      return done.next;
+    },
     beginAttempt: (run, job, fence) =>
       move(run, (record, rules) => {
         const spec = specOf(rules.plan, job);

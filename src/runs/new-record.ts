@@ -2,7 +2,7 @@ import { initialJob } from './machine.ts';
 import type { RunRecord } from './run.ts';
 import type { NewRun } from './store.ts';
 
-/** The first record of a run: everything pending, or ended at once when the file is not fit or nothing is to run. */
+/** The first record of a run: everything pending, or ended at once when the file is not fit. */
 export function newRecord({ id, event, sha, message, author, plan, error, rerunOf, createdAt }: NewRun): RunRecord {
   const jobs = plan.jobs.map(initialJob);
   const base: RunRecord = {
@@ -28,7 +28,5 @@ export function newRecord({ id, event, sha, message, author, plan, error, rerunO
     control: Object.fromEntries(jobs.map((one) => [one.job.id, one.control])),
   };
   if (error !== undefined) return { ...base, state: 'errored', reason: error, endedAt: createdAt };
-  if (plan.skipped !== undefined && jobs.length === 0)
-    return { ...base, state: 'skipped', reason: plan.skipped, endedAt: createdAt };
   return base;
 }

@@ -9,7 +9,7 @@ export interface Plan {
   pipeline: string;
   /** Path in the repository. */
   file: string;
-  /** Why nothing of it runs (pipeline-level `when`); jobs is then empty. */
+  /** Why nothing of it runs (pipeline-level `when`); it is every job's `skip` as well. */
   skipped?: string;
   concurrency?: Concurrency;
   clone: CloneSpec;

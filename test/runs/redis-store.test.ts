@@ -55,6 +55,7 @@ beforeEach(async () => {
     archive: { write: (record, plan) => archive.write(record, plan), keep: 3 },
     statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
     dueStatuses: () => Promise.resolve([]),
+    onError: fail,
   });
   return async () => {
     await real.close();
