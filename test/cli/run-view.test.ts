@@ -50,6 +50,35 @@ describe('off a terminal', () => {
     );
   });
 
+  it('shows output after the news that its step runs, though it came before', () => {
+    const { screen, text } = screenOf(false);
+    const view = createRunView(screen);
+    view.change(
+      record([
+        { name: 'one', state: 'running' },
+        { name: 'two', state: 'pending' },
+      ]),
+    );
+    view.output({ ...key, part: '1' }, Buffer.from('early\n'));
+    view.change(
+      record([
+        { name: 'one', state: 'succeeded' },
+        { name: 'two', state: 'pending' },
+      ]),
+    );
+    view.change(
+      record([
+        { name: 'one', state: 'succeeded' },
+        { name: 'two', state: 'running' },
+      ]),
+    );
+    view.output({ ...key, part: '1' }, Buffer.from('late\n'));
+    view.end();
+    expect(text()).toBe(
+      '● test › one running\n✔ test › one succeeded\n● test › two running\ntest › two │ early\ntest › two │ late\n',
+    );
+  });
+
   it('shows a line that never ends in pieces', () => {
     const { screen, text } = screenOf(false);
     const view = createRunView(screen);

@@ -29,6 +29,8 @@ const TICK_MS = 1000;
 export function createRunView(screen: Screen): RunView {
   let record: RunRecord | undefined;
   const splitters = new Map<string, LineSplitter>();
+  /** Output that came before the news that its step runs: the news waits until the log of the step before is safe. */
+  const early = new Map<string, string[]>();
   const tick = screen.live ? setInterval(() => drawBlock(), TICK_MS) : undefined;
   tick?.unref();
   const { paint } = screen;
@@ -51,19 +53,22 @@ export function createRunView(screen: Screen): RunView {
         for (const [index, step] of job.steps.entries()) {
           if (step.state === 'pending' || step.state === known?.steps[index]?.state) continue;
           say(job.name, step.state, step.name, explain(step));
+          const id = idOf({ job: job.id, attempt: job.attempt, part: String(index) });
+          for (const line of early.get(id) ?? []) screen.line(line);
+          early.delete(id);
         }
         if (job.state !== known?.state && isFinal(job.state)) say(job.name, job.state, '', explain(job));
       }
       drawBlock();
     },
     output: (key, bytes) => {
-      const id = `${key.job} ${key.attempt} ${key.part}`;
+      const id = idOf(key);
       const splitter = splitters.get(id) ?? createLineSplitter();
       splitters.set(id, splitter);
       for (const line of splitter.push(bytes)) showLine(key, line);
     },
     outputEnd: (key) => {
-      const id = `${key.job} ${key.attempt} ${key.part}`;
+      const id = idOf(key);
       for (const line of splitters.get(id)?.end() ?? []) showLine(key, line);
       splitters.delete(id);
     },
@@ -75,10 +80,16 @@ export function createRunView(screen: Screen): RunView {
 
   function showLine(key: LogKey, line: string): void {
     const job = record?.jobs.find((one) => one.id === key.job);
-    const part =
-      job?.steps[Number(key.part)]?.name ?? (key.part === 'job' ? '' : key.part.replace(/^service-/, 'service '));
-    screen.line(`${paint(`${nameOf(job?.name ?? key.job, part)} │`, 'dim')} ${showableLine(line)}`);
+    const step = job?.steps[Number(key.part)];
+    const part = step?.name ?? (key.part === 'job' ? '' : key.part.replace(/^service-/, 'service '));
+    const shown = `${paint(`${nameOf(job?.name ?? key.job, part)} │`, 'dim')} ${showableLine(line)}`;
+    if (step?.state !== 'pending') screen.line(shown);
+    else early.set(idOf(key), [...(early.get(idOf(key)) ?? []), shown]);
   }
+}
+
+function idOf({ job, attempt, part }: Pick<LogKey, 'job' | 'attempt' | 'part'>): string {
+  return `${job} ${attempt} ${part}`;
 }
 
 function nameOf(job: string, step: string): string {
