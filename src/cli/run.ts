@@ -127,7 +127,7 @@ function withoutOurs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.has(name)));
 }
 
-/** The task's own reason instead of the signal's name. */
+/** Ctrl-C, or nobody reads what is printed any more (`impgem run | head`). */
 function cancelledBy(signal: AbortSignal): AbortSignal {
   const controller = new AbortController();
   const onAbort = (): void => {
@@ -136,6 +136,7 @@ function cancelledBy(signal: AbortSignal): AbortSignal {
   };
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });
+  process.stdout.on('error', () => controller.abort('the output was closed'));
   return controller.signal;
 }
 

@@ -222,6 +222,19 @@ jobs:
   });
 });
 
+describe('a reader that goes away', () => {
+  it('ends the run, and leaves nothing', async () => {
+    const folder = await checkout({
+      '.impgem.yml': 'steps: [{ run: "echo up; while true; do echo more; sleep 0.05; done" }]',
+    });
+    const command = cli.start([], { cwd: folder });
+    await command.until('│ up');
+    command.child.stdout?.destroy();
+    expect((await command.ended).code).toBe(2);
+    expect((await readdir(join(folder, '.impgem/local'))).filter((name) => name.startsWith('work'))).toEqual([]);
+  });
+});
+
 describe('options', () => {
   const files = {
     '.impgem.yml': `

@@ -84,7 +84,11 @@ export function createRunView(screen: Screen): RunView {
     const part = step?.name ?? (key.part === 'job' ? '' : key.part.replace(/^service-/, 'service '));
     const shown = `${paint(`${nameOf(job?.name ?? key.job, part)} │`, 'dim')} ${showableLine(line)}`;
     if (step?.state !== 'pending') screen.line(shown);
-    else early.set(idOf(key), [...(early.get(idOf(key)) ?? []), shown]);
+    else {
+      const waiting = early.get(idOf(key));
+      if (waiting) waiting.push(shown);
+      else early.set(idOf(key), [shown]);
+    }
   }
 }
 
