@@ -8,9 +8,12 @@ const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
   log: async () => (await import('./log.ts')).benchLog,
   'log-store': async () => (await import('./log-store.ts')).benchLogStore,
   idle: async () => (await import('./idle.ts')).benchIdle,
+  chaos: async () => (await import('./chaos.ts')).benchChaos,
+  lint: async () => (await import('./lint.ts')).benchLint,
 };
 
-const names = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
+// Numbers belong to an option before them.
+const names = process.argv.slice(2).filter((arg) => !arg.startsWith('--') && !/^\d/.test(arg));
 const unknown = names.filter((name) => !Object.hasOwn(BENCHES, name));
 if (names.length === 0 || unknown.length > 0) {
   process.stderr.write(`usage: npm run bench -- NAME... [--json]\nnames: ${Object.keys(BENCHES).join(', ')}\n`);

@@ -5,7 +5,7 @@ import type { RunsOnStatus } from '../runs/plan.ts';
 import type { Expression } from './expression-ast.ts';
 import { evaluateConditionNow } from './expression.ts';
 import { readsAtRunTime, readsStatus } from './expression-uses.ts';
-import { compileGlobs } from './glob.ts';
+import { compileGlobs, type Matcher } from './glob.ts';
 import type { MatrixCell } from './schema.ts';
 import type { When } from './schema-parts.ts';
 import { parseCondition } from './split-template.ts';
@@ -22,28 +22,19 @@ export interface Subject {
 
 export type Verdict =
   | { runs: true; status: RunsOnStatus; /** To decide when it is known. */ if?: string }
-  /** `content`: decided by what was changed or said, not by the kind of event. */
-  | { runs: false; reason: string; content: boolean };
-
-interface Mismatch {
-  reason: string;
-  content: boolean;
-}
+  | { runs: false; reason: string };
 
 /** Of several conditions any one is enough. */
 export function matchWhen(when: WhenSource | undefined, subject: Subject): Verdict {
   if (when === undefined) return { runs: true, status: 'success' };
-  const mismatches: Mismatch[] = [];
+  const mismatches: string[] = [];
   const matching: ConditionSource[] = [];
   for (const condition of toList(when)) {
     const mismatch = mismatchOf(condition, subject);
     if (mismatch) mismatches.push(mismatch);
     else matching.push(condition);
   }
-  if (matching.length === 0) {
-    const reasons = [...new Set(mismatches.map(({ reason }) => reason))];
-    return { runs: false, reason: reasons.join('; '), content: mismatches.some(({ content }) => content) };
-  }
+  if (matching.length === 0) return { runs: false, reason: [...new Set(mismatches)].join('; ') };
   return combine(matching.map((condition) => ({ status: statusOf(condition), later: laterIf(condition) })));
 }
 
@@ -98,10 +89,10 @@ function bare(text: string): string {
   return /^\$\{\{([\s\S]*)\}\}$/.exec(text.trim())?.[1]?.trim() ?? text.trim();
 }
 
-function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }: Subject): Mismatch | undefined {
+/** Why a condition is not met; undefined when it is, or is decided later. */
+function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }: Subject): string | undefined {
   const kinds = toList(condition.event);
-  if (kinds.length > 0 && !anyKind(kinds, event.kind))
-    return byKind(`event is ${event.kind} (wants ${kinds.join(', ')})`);
+  if (kinds.length > 0 && !anyKind(kinds, event.kind)) return `event is ${event.kind} (wants ${kinds.join(', ')})`;
   const branch = event.pullRequest?.targetBranch ?? event.branch;
   const named: [string, string | readonly string[] | undefined, string[]][] = [
     ['branch', condition.branch, branch === undefined ? [] : [branch]],
@@ -113,20 +104,25 @@ function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }:
     if (patterns === undefined || matchesAll(toList(patterns), values)) continue;
     const [value] = values;
     const wanted = `(wants ${toList(patterns).join(', ')})`;
-    return byKind(value === undefined ? `the event has no ${what} ${wanted}` : `${what} is ${value} ${wanted}`);
+    return value === undefined ? `the event has no ${what} ${wanted}` : `${what} is ${value} ${wanted}`;
   }
   const cell = mismatchOfMatrix(condition, matrix);
   if (cell) return cell;
   if (condition.paths !== undefined && changedPaths !== undefined) {
-    const match = compileGlobs(toList(condition.paths));
-    if (!changedPaths.some(match))
-      return { reason: `no changed path matches ${toList(condition.paths).join(', ')}`, content: true };
+    const match = matcherOf(condition.paths);
+    if (!changedPaths.some(match)) return `no changed path matches ${toList(condition.paths).join(', ')}`;
   }
   return mismatchOfIf(condition, event, matrix);
 }
 
-function byKind(reason: string): Mismatch {
-  return { reason, content: false };
+/** Compiled once for all cells and events that a list of patterns is asked for. */
+const matchers = new WeakMap<readonly string[], Matcher>();
+
+function matcherOf(patterns: string | readonly string[]): Matcher {
+  if (typeof patterns === 'string') return compileGlobs([patterns]);
+  const known = matchers.get(patterns) ?? compileGlobs(patterns);
+  matchers.set(patterns, known);
+  return known;
 }
 
 function anyKind(wanted: readonly string[], kind: string): boolean {
@@ -143,18 +139,18 @@ function matchesAll(patterns: readonly string[], values: readonly string[]): boo
   return values.length > 0 && !isRefused && (wanted.length === 0 || values.some(compileGlobs(wanted)));
 }
 
-function mismatchOfMatrix(condition: ConditionSource, matrix: MatrixCell): Mismatch | undefined {
+function mismatchOfMatrix(condition: ConditionSource, matrix: MatrixCell): string | undefined {
   for (const [name, wanted] of Object.entries(condition.matrix ?? {})) {
     const values = toList(wanted).map(String);
     const value = Object.hasOwn(matrix, name) ? String(matrix[name]) : undefined;
     if (value === undefined || !values.includes(value))
-      return byKind(`matrix.${name} is ${value ?? 'not set'} (wants ${values.join(', ')})`);
+      return `matrix.${name} is ${value ?? 'not set'} (wants ${values.join(', ')})`;
   }
   return undefined;
 }
 
-function mismatchOfIf(condition: ConditionSource, event: PipelineEvent, matrix: MatrixCell): Mismatch | undefined {
+function mismatchOfIf(condition: ConditionSource, event: PipelineEvent, matrix: MatrixCell): string | undefined {
   if (condition.if === undefined || needsRunTime(parseCondition(condition.if))) return undefined;
   if (evaluateConditionNow(condition.if, { event, matrix })) return undefined;
-  return { reason: `\`${bare(condition.if)}\` is false`, content: true };
+  return `\`${bare(condition.if)}\` is false`;
 }

@@ -8,7 +8,8 @@ import {
   ROOTS,
 } from './expression-ast.ts';
 
-const MAX_LENGTH = 4096;
+/** Characters of one expression. */
+export const MAX_LENGTH = 4096;
 const MAX_DEPTH = 40;
 
 interface Token {
@@ -18,7 +19,10 @@ interface Token {
 }
 
 const TOKEN =
-  /\s+|(?<name>[A-Za-z_](?:[A-Za-z0-9_]|-(?=[A-Za-z0-9_]))*)|(?<text>'(?:[^']|'')*')|(?<number>-?\d+(?:\.\d+)?)|(?<symbol>\|\||&&|[=!<>]=|[<>!()[\].,])/y;
+  /\s+|([A-Za-z_](?:[A-Za-z0-9_]|-(?=[A-Za-z0-9_]))*)|('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|(\|\||&&|[=!<>]=|[<>!()[\].,])/y;
+
+/** Of the groups of TOKEN. */
+const KINDS = ['name', 'text', 'number', 'symbol'] as const;
 
 /** Levels of binary operators, loosest first. */
 const LEVELS: Operator[][] = [['||'], ['&&'], ['==', '!=', '<', '<=', '>', '>=']];
@@ -131,8 +135,9 @@ function tokenize(text: string): Token[] {
     const at = TOKEN.lastIndex;
     const match = TOKEN.exec(text);
     if (!match) throw unknownCharacter(text, at);
-    for (const [kind, value] of Object.entries(match.groups ?? {}))
-      if (typeof value === 'string') tokens.push({ kind: kind as Token['kind'], text: value, at });
+    const groups: (string | undefined)[] = match.slice(1);
+    const kind = KINDS[groups.findIndex((group) => group !== undefined)];
+    if (kind) tokens.push({ kind, text: match[0], at });
   }
   return tokens;
 }

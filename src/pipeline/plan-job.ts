@@ -14,13 +14,15 @@ import type { Path } from './yaml-source.ts';
 const SERVICE_READY_MS = 60_000;
 
 /** `idsOf` gives the ids of all cells of a job key. */
-export function planJob(cell: Cell, idsOf: (key: string) => string[], context: PlanContext): JobSpec {
+export function planJob(cell: Cell, idsOf: (key: string) => string[], given: PlanContext): JobSpec {
   const { id, key, name, job, path, matrix } = cell;
-  const { source, event, changedPaths, fill, fillImage } = context;
+  const { source, event, changedPaths } = given;
+  const verdict = matchWhen(job.when, { event, changedPaths, matrix });
+  const context = verdict.runs ? given : { ...given, ...given.unreported };
+  const { fill, fillImage } = context;
   const defaults = source.defaults?.job ?? {};
   const image = job.image === undefined ? source.image : job.image;
   const imagePath = job.image === undefined ? ['image'] : [...path, 'image'];
-  const verdict = matchWhen(job.when, { event, changedPaths, matrix });
   const names = stepNames(job.steps);
   const timeout = job.timeout ?? defaults.timeout;
   return {

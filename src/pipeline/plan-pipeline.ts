@@ -1,5 +1,5 @@
 import type { PipelineEvent } from '../runs/event.ts';
-import type { CloneSpec, JobSpec, Plan } from '../runs/plan.ts';
+import type { CloneSpec, Plan } from '../runs/plan.ts';
 import { compact } from './compact.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type CellName, expandMatrix, nameCells } from './expand-matrix.ts';
@@ -28,18 +28,23 @@ export interface PlanResult {
   diagnostics: Diagnostic[];
 }
 
-/** What a job and its steps are planned with. */
-export interface PlanContext {
-  source: PipelineSource;
-  event: PipelineEvent;
-  changedPaths: readonly string[] | undefined;
-  jobTimeoutMs: number;
-  /** `${{ }}` of what is known while planning; a mistake is reported at `path`. */
+/** `${{ }}` of what is known while planning. */
+export interface Fillers {
   fill: (text: string, path: Path, matrix: MatrixCell) => string;
   /** As fill, and it must be a path in the workspace. */
   fillFolder: (text: string, path: Path, matrix: MatrixCell) => string;
   /** As fill, and it must be the name of an image. */
   fillImage: (text: string, path: Path, matrix: MatrixCell) => string;
+}
+
+/** What a job and its steps are planned with; a mistake that shows in filling is reported at its path. */
+export interface PlanContext extends Fillers {
+  source: PipelineSource;
+  event: PipelineEvent;
+  changedPaths: readonly string[] | undefined;
+  jobTimeoutMs: number;
+  /** For what does not run: `app:${{ event.tag }}` is no mistake of a job that is for tags only. */
+  unreported: Fillers;
 }
 
 /** A cell of a job: what becomes one JobSpec. */
@@ -49,8 +54,8 @@ export interface Cell extends KeyedJob, CellName {
 
 /**
  * What runs for one event. Never throws: what only shows when expressions are filled in (an image that is none, a text
- * that grows too long) is a diagnostic. Jobs that `when` rules out are in the plan with the reason, so that a status can
- * be reported for them; only where the pipeline is for another kind of event or ref is the plan `skipped` as a whole.
+ * that grows too long) is a diagnostic. Jobs that a `when` rules out, their own or the pipeline's, are in the plan with
+ * the reason, so that a status can be reported for them.
  */
 export function planPipeline(pipeline: Pipeline, input: PlanInput): PlanResult {
   const { source } = pipeline;
@@ -61,31 +66,8 @@ export function planPipeline(pipeline: Pipeline, input: PlanInput): PlanResult {
     event,
     changedPaths,
     jobTimeoutMs: input.defaults.jobTimeoutMs,
-    fill: (text, path, matrix) => {
-      try {
-        return interpolateNow(text, { event, matrix });
-      } catch (error) {
-        if (!(error instanceof ExpressionError)) throw error;
-        diagnostics.push(pipeline.diagnose(path, { code: error.code, message: error.message }));
-        return '';
-      }
-    },
-    fillFolder: (text, path, matrix) => {
-      const folder = context.fill(text, path, matrix);
-      if (!isInside(folder))
-        diagnostics.push(
-          pipeline.diagnose(path, { code: 'path-outside', message: `\`${folder}\` is not in the workspace.` }),
-        );
-      return folder;
-    },
-    fillImage: (text, path, matrix) => {
-      const image = context.fill(text, path, matrix);
-      if (!parseImageReference(image))
-        diagnostics.push(
-          pipeline.diagnose(path, { code: 'image-invalid', message: `\`${image}\` is not the name of an image.` }),
-        );
-      return image;
-    },
+    ...createFillers(event, (path, mistake) => diagnostics.push(pipeline.diagnose(path, mistake))),
+    unreported: createFillers(event, () => undefined),
   };
   try {
     const plan = makePlan(pipeline, context);
@@ -96,24 +78,52 @@ export function planPipeline(pipeline: Pipeline, input: PlanInput): PlanResult {
   }
 }
 
-function makePlan({ name, file, source }: Pipeline, context: PlanContext): Plan {
-  const { event, changedPaths } = context;
-  const base = {
-    pipeline: name,
-    file,
-    ...compact({ concurrency: planConcurrency(source.concurrency, ['concurrency'], {}, context) }),
-    clone: planClone(source.clone),
+function createFillers(
+  event: PipelineEvent,
+  report: (path: Path, mistake: { code: string; message: string }) => void,
+): Fillers {
+  const fill: Fillers['fill'] = (text, path, matrix) => {
+    try {
+      return interpolateNow(text, { event, matrix });
+    } catch (error) {
+      if (!(error instanceof ExpressionError)) throw error;
+      report(path, { code: error.code, message: error.message });
+      return '';
+    }
   };
-  const verdict = matchWhen(source.when, { event, changedPaths, matrix: {} });
-  if (!verdict.runs && !verdict.content) return { ...base, skipped: verdict.reason, jobs: [] };
+  return {
+    fill,
+    fillFolder: (text, path, matrix) => {
+      const folder = fill(text, path, matrix);
+      if (!isInside(folder)) report(path, { code: 'path-outside', message: `\`${folder}\` is not in the workspace.` });
+      return folder;
+    },
+    fillImage: (text, path, matrix) => {
+      const image = fill(text, path, matrix);
+      if (!parseImageReference(image))
+        report(path, { code: 'image-invalid', message: `\`${image}\` is not the name of an image.` });
+      return image;
+    },
+  };
+}
 
+function makePlan({ name, file, source }: Pipeline, given: PlanContext): Plan {
+  const { event, changedPaths } = given;
+  const verdict = matchWhen(source.when, { event, changedPaths, matrix: {} });
+  const context = verdict.runs ? given : { ...given, ...given.unreported };
   const cells = cellsOf(source);
   const ids = new Map<string, string[]>();
   for (const { key, id } of cells) ids.set(key, [...(ids.get(key) ?? []), id]);
   const idsOf = (key: string) => ids.get(key) ?? [];
   const jobs = cells.map((cell) => planJob(cell, idsOf, context));
-  if (verdict.runs) return { ...base, jobs };
-  return { ...base, jobs: jobs.map((job): JobSpec => ({ ...job, skip: job.skip ?? verdict.reason })) };
+  return {
+    pipeline: name,
+    file,
+    ...(verdict.runs ? {} : { skipped: verdict.reason }),
+    ...compact({ concurrency: planConcurrency(source.concurrency, ['concurrency'], {}, context) }),
+    clone: planClone(source.clone),
+    jobs: verdict.runs ? jobs : jobs.map((job) => ({ ...job, skip: verdict.reason })),
+  };
 }
 
 /** Jobs without a matrix have their key as id; cells get names that clash with none. */

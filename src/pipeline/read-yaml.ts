@@ -7,6 +7,8 @@ import { locateIn, makeDiagnostic, type Span, type YamlSource } from './yaml-sou
 export const MAX_FILE_BYTES = 1024 * 1024;
 /** Lexical pieces (a key, a colon, a space, a value): a pipeline of 2,000 lines has about 20,000. */
 const MAX_TOKENS = 30_000;
+/** Anchors and tags: each wrong one costs the library an error object. */
+const MAX_PROPERTIES = 1000;
 /** Open collections of the parser, before anything recursive sees them. */
 const MAX_NESTING = 200;
 
@@ -48,13 +50,15 @@ function compose(text: string, report: (span: Span, code: string, message: strin
   const composer = new Composer({ version: '1.2', schema: 'core', uniqueKeys: false, prettyErrors: false });
   const documents: Document[] = [];
   let tokens = 0;
+  let properties = 0;
   for (const lexeme of lexer.lex(text)) {
     tokens += 1;
-    if (tokens > MAX_TOKENS || parser.stack.length > MAX_NESTING) {
-      const [code, message] =
-        tokens > MAX_TOKENS
-          ? (['too-large', 'The file has more keys and values than a pipeline can have.'] as const)
-          : (['too-deep', 'The file is nested too deeply.'] as const);
+    if (lexeme.startsWith('&') || lexeme.startsWith('!')) properties += 1;
+    const tooMany = tokens > MAX_TOKENS || properties > MAX_PROPERTIES;
+    if (tooMany || parser.stack.length > MAX_NESTING) {
+      const [code, message] = tooMany
+        ? (['too-large', 'The file has more keys and values than a pipeline can have.'] as const)
+        : (['too-deep', 'The file is nested too deeply.'] as const);
       report({ start: parser.offset, end: parser.offset + lexeme.length }, code, message);
       return undefined;
     }

@@ -1,6 +1,6 @@
 /** Text with `${{ }}` in it, taken apart. A quote inside an expression may hold `}}`. */
 import { type Expression, ExpressionError } from './expression-ast.ts';
-import { parseExpression } from './parse-expression.ts';
+import { MAX_LENGTH, parseExpression } from './parse-expression.ts';
 
 export type TemplatePart = string | { expression: Expression; /** Offset of the expression's text. */ at: number };
 
@@ -11,8 +11,22 @@ export function hasExpression(text: string): boolean {
   return text.includes(OPEN);
 }
 
+/** The same few texts are checked, planned for every cell and filled in by workers. */
+const KEPT = 500;
+const kept = new Map<string, readonly TemplatePart[]>();
+
 /** Throws ExpressionError with `at` counted from the beginning of `text`. */
-export function splitTemplate(text: string): TemplatePart[] {
+export function splitTemplate(text: string): readonly TemplatePart[] {
+  if (!hasExpression(text)) return [text];
+  const known = kept.get(text);
+  if (known) return known;
+  const parts = split(text);
+  if (kept.size >= KEPT) kept.clear();
+  if (text.length <= MAX_LENGTH) kept.set(text, parts);
+  return parts;
+}
+
+function split(text: string): TemplatePart[] {
   const parts: TemplatePart[] = [];
   let position = 0;
   for (;;) {
