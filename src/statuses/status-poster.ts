@@ -29,6 +29,32 @@ export function describeStatus(run: Run, job: Job | undefined): { state: StatusS
   return { state: STATES[told.state], description: cutDescription(inWords(told, job?.waitingFor)) };
 }
 
+/** What stands at the forge under one context, and whose it is. */
+export interface Posted {
+  run: string;
+  state: StatusState;
+  description: string;
+  skipped?: true;
+}
+
+/** What should stand there for a job, or for the run itself. */
+export function desiredStatus(run: Run, job: Job | undefined): Posted {
+  const skipped = (job ?? run).state === 'skipped';
+  return { run: run.id, ...describeStatus(run, job), ...(skipped ? { skipped } : {}) };
+}
+
+/**
+ * Whether `want` is to be posted over what stands there: on change only, never over a newer run's, never a pending after
+ * a final of the same run. A skipped job only tells a required check not to wait: it never takes the place of what
+ * another run of the commit (for another event) found out, and that one takes its place, whichever is newer.
+ */
+export function isDue(want: Posted, posted: Posted | undefined): boolean {
+  if (!posted) return true;
+  if (posted.run !== want.run) return posted.skipped === want.skipped ? posted.run < want.run : posted.skipped === true;
+  if (want.state === 'pending' && posted.state !== 'pending') return false;
+  return posted.state !== want.state || (posted.description !== want.description && want.state !== 'pending');
+}
+
 /** Stable over re-runs, as branch protection names it: `impgem/test`, `impgem/PIPELINE/test`; `impgem` for a run without jobs. */
 export function statusContext(prefix: string, pipeline: string | undefined, jobName: string | undefined): string {
   const context = [prefix, pipeline, jobName].filter((part) => part !== undefined && part !== '').join('/');

@@ -10,18 +10,12 @@ import type { StatusPayload } from '../queue/queues.ts';
 import { type ForgeName, parseRepository } from '../runs/event.ts';
 import { jobOf } from '../runs/lookups.ts';
 import type { Job, RunRecord } from '../runs/run.ts';
-import { describeStatus, nextRetryDelay, statusContext } from './status-poster.ts';
+import { desiredStatus, isDue, nextRetryDelay, type Posted, statusContext } from './status-poster.ts';
 
 const KEEP_SECONDS = 14 * 24 * 3600;
 const MAX_ATTEMPTS = 30;
 const POST_TIMEOUT_MS = 10_000;
 const postedKey = (record: RunRecord): string => `ig:posted:${record.repository}:${record.sha}`;
-
-interface Posted {
-  run: string;
-  state: CommitStatus['state'];
-  description: string;
-}
 
 export interface StatusDelivery {
   /** For the queue: ms after which to try again, or undefined when done (posted, not needed, or given up). */
@@ -50,11 +44,6 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
   const contextOf = (record: RunRecord, job: Job | undefined): string =>
     statusContext(deps.prefix, record.pipeline, job?.name);
 
-  const desired = (record: RunRecord, job: Job | undefined): Posted => ({
-    run: record.id,
-    ...describeStatus(record, job),
-  });
-
   return {
     async deliver({ run, job: id }, attempt) {
       const record = await deps.getRun(run);
@@ -64,7 +53,7 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       if (!repository || !forge) return undefined;
       const job = jobOf(record, id);
       const context = contextOf(record, job);
-      const want = desired(record, job);
+      const want = desiredStatus(record, job);
       const text = await deps.redis.hget(postedKey(record), context);
       if (!isDue(want, text === null ? undefined : (JSON.parse(text) as Posted))) return undefined;
       const wait = (blocked.get(forge.name) ?? 0) - Date.now();
@@ -109,7 +98,7 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       return jobs
         .filter((job) => {
           const text = posted[contextOf(record, job)];
-          return isDue(desired(record, job), text === undefined ? undefined : (JSON.parse(text) as Posted));
+          return isDue(desiredStatus(record, job), text === undefined ? undefined : (JSON.parse(text) as Posted));
         })
         .map((job) => job?.id ?? '');
     },
@@ -118,13 +107,4 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       return createHash('sha256').update(name).digest('hex').slice(0, 32);
     },
   };
-}
-
-/** On change only; never over a newer run's, never a pending after a final of the same run. */
-function isDue(want: Posted, posted: Posted | undefined): boolean {
-  if (!posted) return true;
-  if (posted.run > want.run) return false;
-  if (posted.run < want.run) return true;
-  if (want.state === 'pending' && posted.state !== 'pending') return false;
-  return posted.state !== want.state || (posted.description !== want.description && want.state !== 'pending');
 }

@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Job, type Run, STATES } from '../../src/runs/run.ts';
-import { describeStatus, nextRetryDelay, statusContext } from '../../src/statuses/status-poster.ts';
+import {
+  describeStatus,
+  desiredStatus,
+  isDue,
+  nextRetryDelay,
+  statusContext,
+} from '../../src/statuses/status-poster.ts';
 
 const RUN: Run = {
   id: '1',
@@ -100,4 +106,34 @@ test('nextRetryDelay: grows, is bounded, and never comes before the forge allows
       expect(delay).toBeLessThanOrEqual(300_000);
     }),
   );
+});
+
+describe('isDue', () => {
+  const status = (run: string, change: Partial<Job>) => desiredStatus({ ...RUN, id: run }, job(change));
+  const failed: Partial<Job> = { state: 'failed' };
+  const skipped: Partial<Job> = { state: 'skipped', reason: 'event is pull_request (wants push)' };
+  const waits: Partial<Job> = { state: 'pending' };
+
+  test.each<[string, Partial<Job>, string, Partial<Job>, boolean]>([
+    ['2', failed, '1', failed, true],
+    ['1', failed, '2', failed, false],
+    ['1', failed, '1', failed, false],
+    ['1', failed, '1', waits, true],
+    ['1', waits, '1', failed, false],
+    ['2', waits, '1', failed, true],
+    // Of another event: never a skipped one in the place of what was found out, whichever comes first.
+    ['2', skipped, '1', failed, false],
+    ['2', skipped, '1', waits, false],
+    ['1', failed, '2', skipped, true],
+    ['1', waits, '2', skipped, true],
+    ['2', skipped, '1', skipped, true],
+    ['1', skipped, '2', skipped, false],
+    ['1', skipped, '1', waits, true],
+  ])('run %s %j over run %s %j: %s', (run, change, other, before, due) => {
+    expect(isDue(status(run, change), status(other, before))).toBe(due);
+  });
+
+  test('of what nothing stands for yet', () => {
+    expect(isDue(status('1', skipped), undefined)).toBe(true);
+  });
 });
