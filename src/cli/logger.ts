@@ -11,6 +11,6 @@ export function createLogger(name: string, settings: Pick<Settings, 'IMPGEM_LOG_
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       redact: { paths: ['token', 'secret', 'authorization', '*.token', '*.secret', '*.authorization'], censor: '***' },
     },
-    pino.destination({ fd: 2, sync: false }),
+    pino.destination({ fd: 2, sync: true }),
   );
 }

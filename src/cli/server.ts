@@ -14,5 +14,7 @@ export function serverCommand(): Command {
       const server = await runServer(settings);
       await aborted(signal);
       await server.close();
+      // Everything is closed; timers that libraries forgot would keep the process for ten seconds more.
+      process.exit(0);
     });
 }

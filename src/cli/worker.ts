@@ -12,5 +12,7 @@ export function workerCommand(): Command {
       const worker = await runWorker(settings);
       await aborted(signal);
       await worker.close();
+      // Everything is closed; timers that libraries forgot would keep the process for ten seconds more.
+      process.exit(0);
     });
 }
