@@ -3,6 +3,7 @@
  * `failed (reason)`; `skipped*` is skipped for whatever reason.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createSandboxExecutor } from '../../src/executors/sandbox/executor.ts';
 import type { Step } from '../../src/runs/run.ts';
@@ -22,6 +23,8 @@ interface Expected {
   absent?: string[];
 }
 
+/** As it stands in the files. */
+const PORT = '28471';
 const FOLDER = new URL('../fixtures/scenarios/', import.meta.url).pathname;
 const names = readdirSync(FOLDER)
   .filter((name) => name.endsWith('.yml'))
@@ -32,7 +35,9 @@ afterAll(() => executor.close());
 describe('scenarios', () => {
   it.each(names)('%s', async (name) => {
     const expected = JSON.parse(readFileSync(`${FOLDER}${name}.json`, 'utf8')) as Expected;
-    const yml = readFileSync(`${FOLDER}${name}.yml`, 'utf8');
+    const text = readFileSync(`${FOLDER}${name}.yml`, 'utf8');
+    // Services of the sandbox listen on the machine's own loopback, where another run of these tests may be.
+    const yml = text.includes(PORT) ? text.replaceAll(PORT, String(await freePort())) : text;
     const { record, logs, artifacts } = await runScenario(executor, await temporaryFolder(), yml, expected.given ?? {});
     const all = JSON.stringify([record.jobs, ...logs]);
     const jobs = Object.fromEntries(
@@ -57,6 +62,15 @@ describe('scenarios', () => {
     expect(artifacts).toEqual(expected.artifacts ?? []);
   });
 });
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
 
 function inWords({ state, reason, exitCode }: Step, expected = ''): string {
   if (expected === `${state}*`) return expected;
