@@ -51,7 +51,8 @@ function compose(text: string, report: (span: Span, code: string, message: strin
   const documents: Document[] = [];
   let tokens = 0;
   let properties = 0;
-  for (const lexeme of lexer.lex(text)) {
+  let errors = 0;
+  lexemes: for (const lexeme of lexer.lex(text)) {
     tokens += 1;
     if (lexeme.startsWith('&') || lexeme.startsWith('!')) properties += 1;
     const tooMany = tokens > MAX_TOKENS || properties > MAX_PROPERTIES;
@@ -62,7 +63,12 @@ function compose(text: string, report: (span: Span, code: string, message: strin
       report({ start: parser.offset, end: parser.offset + lexeme.length }, code, message);
       return undefined;
     }
-    for (const token of parser.next(lexeme)) documents.push(...composer.next(token));
+    for (const token of parser.next(lexeme)) {
+      // After so many the rest would only be more of them, and each costs an error object.
+      if (token.type === 'error') errors += 1;
+      if (errors > MAX_DIAGNOSTICS) break lexemes;
+      documents.push(...composer.next(token));
+    }
     if (documents.length > 1) break;
   }
   if (documents.length <= 1) {

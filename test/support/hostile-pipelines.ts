@@ -32,6 +32,7 @@ export function hostilePipelines(): Record<string, { text: string; code: string 
     '10,000 tags': { text: `x: [${'!a b,'.repeat(10_000)}]`, code: 'too-large' },
     '100,000 comments': { text: '# x\n'.repeat(100_000), code: 'too-large' },
     '100,000 documents': { text: '---\n'.repeat(100_000), code: 'yaml-documents' },
+    '400,000 closing braces': { text: '}'.repeat(400_000), code: 'yaml-syntax' },
     '100,000 quotes': { text: '"'.repeat(100_000), code: 'too-large' },
     '1 MB script': { text: `steps: [{ run: "${'x'.repeat(1_000_000)}" }]`, code: 'too-long' },
     '1 MB key': { text: `"${'k'.repeat(1_000_000)}": 1`, code: 'yaml-syntax' },
