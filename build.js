@@ -43,6 +43,16 @@ const settings = {
   },
 };
 
+/** dockerode brings an SSH client, and gRPC for BuildKit sessions: half of a worker's memory, for ways we do not go. */
+const withoutSsh = {
+  name: 'without-ssh',
+  setup({ onLoad }) {
+    const contents =
+      "module.exports = () => { throw new Error('engines are reached by unix://, tcp:// and https:// only'); };";
+    onLoad({ filter: /docker-modem\/lib\/ssh\.js$|dockerode\/lib\/session\.js$/ }, () => ({ contents }));
+  },
+};
+
 const node = {
   entryPoints: {
     impgem: 'src/cli/main.ts',
@@ -61,7 +71,7 @@ const node = {
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
   },
-  plugins: [settings],
+  plugins: [settings, withoutSsh],
   legalComments: 'none',
   logLevel: 'warning',
 };

@@ -56,11 +56,11 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     workerName: settings.IMPGEM_WORKER_NAME ?? hostname(),
     folder: join(data.root, 'warm'),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
-    ...(use.warm ? {} : { warmSlots: 0 }),
+    ...(use.warm ? { image: settings.IMPGEM_IMAGE } : { warmSlots: 0 }),
   });
 }
 
-function engineAddress(settings: Settings): { host?: string; certPath?: string; tlsVerify?: boolean } {
+export function engineAddress(settings: Settings): { host?: string; certPath?: string; tlsVerify?: boolean } {
   return {
     ...(settings.DOCKER_HOST === undefined ? {} : { host: settings.DOCKER_HOST }),
     ...(settings.DOCKER_CERT_PATH === undefined ? {} : { certPath: settings.DOCKER_CERT_PATH }),

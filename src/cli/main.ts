@@ -12,6 +12,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   server: async () => (await import('./server.ts')).serverCommand(),
   worker: async () => (await import('./worker.ts')).workerCommand(),
   demo: async () => (await import('./demo.ts')).demoCommand(),
+  doctor: async () => (await import('./doctor.ts')).doctorCommand(),
   settings: async () => (await import('./settings.ts')).settingsCommand(),
 };
 

@@ -1,0 +1,64 @@
+/** Programs and disk of this machine. */
+import { execFile } from 'node:child_process';
+import { mkdir, statfs } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import type { Settings } from '../../config/schema.ts';
+import { messageOf } from '../../errors.ts';
+import { dataFolder } from '../data-folder.ts';
+import { type Finding, isOlder } from './finding.ts';
+
+const OLDEST_NODE = '20.19';
+/** Earlier ones do not know `safe.directory` and `--end-of-options` everywhere. */
+const OLDEST_GIT = '2.35.2';
+const LITTLE_SPACE = 1024 ** 3;
+
+export async function checkPrograms(settings: Settings): Promise<Finding[]> {
+  return [node(), ...(await Promise.all([git(), bubblewrap(settings), disk(settings)]))];
+}
+
+function node(): Finding {
+  const version = process.versions.node;
+  if (!isOlder(version, OLDEST_NODE)) return { what: 'node', state: 'ok', message: `Node ${version}` };
+  return { what: 'node', state: 'failed', message: `Node ${version}`, advice: `Take ${OLDEST_NODE} or newer.` };
+}
+
+async function git(): Promise<Finding> {
+  const version = await versionOf('git', ['--version']);
+  const advice = `Install git ${OLDEST_GIT} or newer.`;
+  if (version === undefined) return { what: 'git', state: 'failed', message: 'git is not installed', advice };
+  const old = isOlder(version, OLDEST_GIT);
+  return { what: 'git', state: old ? 'failed' : 'ok', message: `git ${version}`, ...(old ? { advice } : {}) };
+}
+
+async function bubblewrap(settings: Settings): Promise<Finding> {
+  const version = await versionOf('bwrap', ['--version']);
+  if (version !== undefined) return { what: 'bubblewrap', state: 'ok', message: `bubblewrap ${version}` };
+  const message = 'bubblewrap is not installed';
+  if (settings.IMPGEM_EXECUTOR !== 'sandbox') return { what: 'bubblewrap', state: 'skipped', message };
+  return { what: 'bubblewrap', state: 'failed', message, advice: 'Install it: apt-get install bubblewrap' };
+}
+
+async function versionOf(program: string, args: string[]): Promise<string | undefined> {
+  try {
+    const { stdout } = await promisify(execFile)(program, args, { timeout: 5000 });
+    return /\d+(?:\.\d+)+/.exec(stdout)?.[0];
+  } catch {
+    return undefined; // Not there, or not runnable: the same to whoever asks.
+  }
+}
+
+async function disk(settings: Settings): Promise<Finding> {
+  const { root } = dataFolder(settings);
+  const what = 'data folder';
+  try {
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    const { bavail, bsize } = await statfs(root);
+    const free = bavail * bsize;
+    const message = `${root}, ${(free / 1e9).toFixed(1)} GB free`;
+    if (free >= LITTLE_SPACE) return { what, state: 'ok', message };
+    return { what, state: 'warning', message, advice: 'Make room: below 100 MB the server says that it is not ready.' };
+  } catch (error) {
+    const advice = 'Set IMPGEM_DATA to a folder that this user may write.';
+    return { what, state: 'failed', message: `${root}: ${messageOf(error)}`, advice };
+  }
+}

@@ -1,0 +1,100 @@
+/** What is reached over the network: Redis, the forges, our own public address. */
+import type { Settings } from '../../config/schema.ts';
+import { messageOf } from '../../errors.ts';
+import type { Finding } from './finding.ts';
+
+const PATIENCE_MS = 5000;
+
+export async function checkServices(settings: Settings): Promise<Finding[]> {
+  return Promise.all([redis(settings), ...forges(settings), publicUrl(settings)]);
+}
+
+async function redis(settings: Settings): Promise<Finding> {
+  const what = 'redis';
+  const url = settings.REDIS_URL;
+  if (url === undefined)
+    return { what, state: 'skipped', message: 'REDIS_URL is not set: `impgem up` starts a Redis of its own' };
+  const { checkRedis, connectRedis } = await import('../../queue/connection.ts');
+  let trouble = '';
+  const client = connectRedis(url, 'patient', (message) => (trouble = message));
+  try {
+    const checked = checkRedis(client).then(() => 'answered' as const);
+    checked.catch(() => undefined);
+    const outcome = await Promise.race([checked, new Promise<'late'>((done) => setTimeout(done, PATIENCE_MS, 'late'))]);
+    if (outcome === 'answered') return { what, state: 'ok', message: 'append-only, evicts nothing' };
+    const advice = 'Start it, or correct REDIS_URL.';
+    return { what, state: 'failed', message: `does not answer${trouble === '' ? '' : `: ${trouble}`}`, advice };
+  } catch (error) {
+    return {
+      what,
+      state: 'failed',
+      message: messageOf(error),
+      advice: 'Change redis.conf accordingly and restart it.',
+    };
+  } finally {
+    client.disconnect();
+  }
+}
+
+function forges(settings: Settings): Promise<Finding>[] {
+  const gitea = settings.IMPGEM_GITEA_API_URL ?? (settings.IMPGEM_GITEA_URL && `${settings.IMPGEM_GITEA_URL}/api/v1`);
+  return [
+    forge('github', settings.IMPGEM_GITHUB_API_URL, '/rate_limit', settings.IMPGEM_GITHUB_TOKEN, 'Bearer'),
+    ...(gitea?.startsWith('http') ? [forge('gitea', gitea, '/version', settings.IMPGEM_GITEA_TOKEN, 'token')] : []),
+  ];
+}
+
+async function forge(
+  name: string,
+  api: string,
+  path: string,
+  token: string | undefined,
+  scheme: string,
+): Promise<Finding> {
+  const what = `forge ${name}`;
+  const headers = token === undefined ? {} : { authorization: `${scheme} ${token}` };
+  const needed = token === undefined ? 'skipped' : 'failed';
+  try {
+    const { status } = await get(`${api.replace(/\/$/, '')}${path}`, headers);
+    if (status === 401 || status === 403)
+      return { what, state: 'failed', message: `${api} refuses the token (${status})`, advice: 'Make a new token.' };
+    if (status >= 400) return { what, state: 'warning', message: `${api} answers ${status}` };
+    const message = `${api} answers${token === undefined ? '; no token is set, so no statuses are posted' : ''}`;
+    return { what, state: token === undefined ? 'warning' : 'ok', message };
+  } catch (error) {
+    const advice = 'Check the address and the way out of this machine (proxy, firewall).';
+    return { what, state: needed, message: `${api} cannot be reached: ${reasonOf(error)}`, advice };
+  }
+}
+
+async function publicUrl(settings: Settings): Promise<Finding> {
+  const what = 'public address';
+  const url = settings.IMPGEM_PUBLIC_URL;
+  if (url === undefined)
+    return {
+      what,
+      state: 'warning',
+      message: 'IMPGEM_PUBLIC_URL is not set: links in commit statuses lead to the address listened on',
+      advice: 'Set it to the address by which the forge and people reach the server.',
+    };
+  try {
+    const { status } = await get(`${url.replace(/\/$/, '')}/livez`, {});
+    if (status === 200)
+      return { what, state: 'ok', message: `${url} leads to a server; webhooks go to ${url}/webhooks/...` };
+    return { what, state: 'failed', message: `${url}/livez answers ${status}`, advice: 'Check the proxy in front.' };
+  } catch (error) {
+    const message = `${url} cannot be reached from here: ${reasonOf(error)}`;
+    return { what, state: 'warning', message, advice: 'Start the server, or check name and proxy.' };
+  }
+}
+
+async function get(url: string, headers: Record<string, string>): Promise<{ status: number }> {
+  const answer = await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(PATIENCE_MS) });
+  await answer.body?.cancel();
+  return { status: answer.status };
+}
+
+/** fetch says "fetch failed" and keeps why as its cause. */
+function reasonOf(error: unknown): string {
+  return error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
+}
