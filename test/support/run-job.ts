@@ -26,7 +26,7 @@ export interface JobRunOptions {
   ports?: MemoryPorts;
 }
 
-export const DEFAULTS: JobDefaults = {
+const DEFAULTS: JobDefaults = {
   image: 'debian:bookworm-slim',
   jobTimeoutMs: 60_000,
   logLimit: 1024 * 1024 * 1024,
