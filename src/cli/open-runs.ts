@@ -56,6 +56,7 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
     turns,
     groups: createGroups(redis),
     decideIf,
+    maxLosses: settings.IMPGEM_MAX_LOSSES,
     ...(archiving && {
       archive: {
         keep: archiving.keep,

@@ -130,6 +130,12 @@ export const SettingsSchema = Type.Object(
       pattern: '^[0-9]+(ms|s|m|h|d)$',
       description: 'Time limit of a job that names none.',
     }),
+    IMPGEM_MAX_LOSSES: Type.Integer({
+      default: 3,
+      minimum: 1,
+      maximum: 1000,
+      description: 'How often a job may lose its worker before it ends with an error.',
+    }),
     IMPGEM_DRAIN_TIMEOUT: Type.String({
       default: '10s',
       pattern: '^[0-9]+(ms|s|m|h|d)$',

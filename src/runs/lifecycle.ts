@@ -23,6 +23,8 @@ export interface LifecycleDeps {
   turns: Turns;
   groups: Groups;
   decideIf: DecideIf;
+  /** How often a job may lose its worker before it ends `errored`. */
+  maxLosses: number;
   /** Where finished runs outlive Redis, and how many of them stay hot. A worker has none: it tells the servers. */
   archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number };
   statusContext(record: RunRecord, job: Job | undefined): string;
@@ -79,7 +81,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     if (plans.size > 200) for (const oldest of [...plans.keys()].slice(0, 100)) plans.delete(oldest);
     return plan;
   };
-  const rulesFor = async (id: string): Promise<Rules> => ({ plan: await planOf(id), decideIf: deps.decideIf });
+  const { decideIf, maxLosses } = deps;
+  const rulesFor = async (id: string): Promise<Rules> => ({ plan: await planOf(id), decideIf, maxLosses });
 
   /** `previous` undefined: everything counts as changed. */
   const effects = async (plan: Plan, previous: RunRecord | undefined, next: RunRecord): Promise<void> => {
@@ -173,7 +176,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
 
   const launch = async (first: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }> => {
     plans.set(first.id, plan);
-    const record = machine.advance(first, { plan, decideIf: deps.decideIf }, now());
+    const record = machine.advance(first, { plan, decideIf, maxLosses }, now());
     const stored = await store.create(record, plan);
     // Also for a run that exists: whoever made it may have died before its effects.
     await effects(plan, undefined, stored.record);

@@ -8,9 +8,6 @@ import type { JobSpec } from './plan.ts';
 import { type Rules, judge } from './readiness.ts';
 import { type FinalState, type Job, type JobControl, type RunRecord, type State, type Step, isFinal } from './run.ts';
 
-/** How often a job may lose its worker before it ends `errored`. */
-export const MAX_LOSSES = 3;
-
 export interface JobOutcome {
   state: FinalState;
   reason?: string;
@@ -123,7 +120,7 @@ export function releaseJob(
       rules,
       now,
     );
-  if (losses >= MAX_LOSSES)
+  if (losses >= rules.maxLosses)
     return advance(
       finish(record, job, { ...none, state: 'errored', reason: `${why.reason} (${losses} times)` }, now),
       rules,

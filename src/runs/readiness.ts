@@ -10,6 +10,8 @@ export type DecideIf = (spec: JobSpec, record: RunRecord) => boolean | { error: 
 export interface Rules {
   plan: Plan;
   decideIf: DecideIf;
+  /** How often a job may lose its worker before it ends `errored`. */
+  maxLosses: number;
 }
 
 export type Verdict =

@@ -9,7 +9,7 @@ import { type RunRecord, isFinal } from '../../src/runs/run.ts';
 import { jobSpec, need, planOf, pushEvent } from '../support/plans.ts';
 
 const NOW = '2026-01-02T03:04:05.678Z';
-const rulesOf = (plan: Plan): Rules => ({ plan, decideIf: () => true });
+const rulesOf = (plan: Plan): Rules => ({ plan, decideIf: () => true, maxLosses: 3 });
 const done = (state: 'succeeded' | 'failed' | 'errored', more = {}) => ({
   state,
   outputs: {},

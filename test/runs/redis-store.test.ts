@@ -52,6 +52,7 @@ beforeEach(async () => {
     turns: createTurns(redis),
     groups: createGroups(redis),
     decideIf: () => true,
+    maxLosses: 3,
     archive: { write: (record, plan) => archive.write(record, plan), keep: 3 },
     statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
     dueStatuses: () => Promise.resolve([]),

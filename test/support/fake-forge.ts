@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForgeName } from '../../src/runs/event.ts';
 
 interface PostedStatus {
@@ -16,10 +17,14 @@ interface PostedStatus {
   authorization: string | undefined;
 }
 
-/** How one request is answered; `drop` closes the connection, `hold` answers when `release()` is called. */
-type Behaviour =
-  | { kind: 'answer'; status: number; headers?: Record<string, string>; body?: string }
+/**
+ * How one request is answered; `drop` closes the connection, `take-and-drop` does so after the status was taken, `hold`
+ * answers when `release()` is called. `delayMs`: the request is looked at that much later.
+ */
+export type Behaviour =
+  | { kind: 'answer'; status: number; headers?: Record<string, string>; body?: string; delayMs?: number }
   | { kind: 'drop' }
+  | { kind: 'take-and-drop' }
   | { kind: 'hold' };
 
 export interface FakeForge {
@@ -30,8 +35,9 @@ export interface FakeForge {
   posts: PostedStatus[];
   /** Requests taken, whatever became of them. */
   attempts: number;
-  /** Behaviours of the next requests, one each; then 201. */
+  /** Behaviours of the next requests, one each; then what `weather` says; then 201. */
   next: Behaviour[];
+  weather: (() => Behaviour) | undefined;
   /** Answers what is held, the last first. */
   release(): void;
   /** Waits until as many statuses were accepted. */
@@ -49,19 +55,27 @@ export async function startFakeForge(): Promise<FakeForge> {
   };
 
   const server = createServer((request, response) => {
-    void readBody(request).then((body) => {
-      forge.attempts++;
-      const behaviour = forge.next.shift() ?? { kind: 'answer', status: 201 };
-      if (behaviour.kind === 'drop') request.socket.destroy();
-      else if (behaviour.kind === 'hold') held.push(() => accept(request, response, body));
-      else if (behaviour.status === 201) accept(request, response, body);
-      else
-        response
-          .writeHead(behaviour.status, { 'content-type': 'application/json', ...behaviour.headers })
-          .end(behaviour.body ?? JSON.stringify({ message: 'told to fail' }));
-      changed.emit('change');
-    });
+    void respond(request, response).catch(() => undefined);
   });
+
+  // Rejects when the other side goes away before its request is whole.
+  async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await readBody(request);
+    forge.attempts++;
+    const behaviour = forge.next.shift() ?? forge.weather?.() ?? { kind: 'answer', status: 201 };
+    if (behaviour.kind === 'answer' && behaviour.delayMs !== undefined) await sleep(behaviour.delayMs);
+    if (behaviour.kind === 'drop') request.socket.destroy();
+    else if (behaviour.kind === 'take-and-drop') {
+      request.socket.destroy();
+      accept(request, response, body);
+    } else if (behaviour.kind === 'hold') held.push(() => accept(request, response, body));
+    else if (behaviour.status === 201) accept(request, response, body);
+    else
+      response
+        .writeHead(behaviour.status, { 'content-type': 'application/json', ...behaviour.headers })
+        .end(behaviour.body ?? JSON.stringify({ message: 'told to fail' }));
+    changed.emit('change');
+  }
 
   function accept(request: IncomingMessage, response: ServerResponse, body: string): void {
     const match = /^(?:\/api\/v1)?\/repos\/([^/]+\/[^/]+)\/statuses\/([0-9a-f]+)$/.exec(request.url ?? '');
@@ -85,6 +99,7 @@ export async function startFakeForge(): Promise<FakeForge> {
     posts: [],
     attempts: 0,
     next: [],
+    weather: undefined,
     release: () => {
       for (const answer of held.splice(0).reverse()) answer();
     },

@@ -25,7 +25,7 @@ const WORKER = 'local';
 
 /** The record in its final state. Never throws: a job whose runner throws ends `errored`. */
 export function executeRun(first: RunRecord, deps: LocalRunDeps): Promise<RunRecord> {
-  const rules: Rules = { plan: deps.plan, decideIf };
+  const rules: Rules = { plan: deps.plan, decideIf, maxLosses: 1 };
   let record = first;
   const running = new Map<string, AbortController>();
   const waiting = new Map<string, NodeJS.Timeout>();

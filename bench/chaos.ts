@@ -1,0 +1,48 @@
+/** `npm run bench -- chaos [--seed N] [--minutes M] [--pushes P] [--strikes S]`: in full 300 pushes and 150 kills; with fewer minutes, fewer of both. */
+import { runChaos } from './chaos/run-chaos.ts';
+import { type Figures, printTable } from './report.ts';
+
+/** Of trouble, in the full form; quiet and checks come after it. */
+const FULL_MINUTES = 11;
+const PUSHES = 300;
+const STRIKES = 190;
+
+export async function benchChaos(): Promise<Figures> {
+  const seed = argument('--seed') ?? Math.floor(Math.random() * 2 ** 31);
+  const minutes = argument('--minutes') ?? FULL_MINUTES;
+  const pushes = argument('--pushes');
+  const strikes = argument('--strikes');
+  const share = minutes / FULL_MINUTES;
+  process.stderr.write(`chaos: seed ${seed}\n`);
+  const report = await runChaos({
+    seed,
+    pushes: pushes ?? Math.round(PUSHES * share),
+    strikes: strikes ?? Math.round(STRIKES * share),
+    troubleMs: minutes * 60_000,
+    quietMs: 180_000,
+    ...(process.argv.includes('--docker') ? { env: { IMPGEM_EXECUTOR: 'docker' } } : {}),
+    say: (line) => {
+      if (process.argv.includes('--verbose'))
+        process.stderr.write(`${new Date().toISOString().slice(11, 23)} ${line}\n`);
+    },
+  });
+  const kills = Object.entries(report.trouble)
+    .filter(([what]) => what.startsWith('kill') || what.startsWith('freeze'))
+    .reduce((sum, [, count]) => sum + count, 0);
+  for (const fault of report.faults) process.stderr.write(`FAULT ${fault}\n`);
+  printTable(`chaos, seed ${seed}: ${JSON.stringify(report.trouble)}`, [
+    { what: 'pushes accepted', value: report.accepted, unit: `of ${report.sent}` },
+    { what: 'deliveries sent twice', value: report.doubled, unit: '' },
+    { what: 'kills and freezes', value: kills, unit: '' },
+    { what: 'quiet after', value: report.quietAfterMs / 1000, unit: 's' },
+    { what: 'whole', value: report.seconds, unit: 's', bar: '<= 900 s', ok: report.seconds <= 900 },
+    { what: 'faults', value: report.faults.length, unit: '', bar: '0', ok: report.faults.length === 0 },
+  ]);
+  return { seed, accepted: report.accepted, kills, faults: report.faults.length, seconds: report.seconds };
+}
+
+function argument(name: string): number | undefined {
+  const at = process.argv.indexOf(name);
+  const value = at < 0 ? Number.NaN : Number(process.argv[at + 1]);
+  return Number.isFinite(value) ? value : undefined;
+}

@@ -1,0 +1,186 @@
+/** Pushes while everything is killed; then quiet; then every push is held against what must have come of it. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { signDelivery } from '../../test/support/fake-forge.ts';
+import { type Product, SECRET, pushBody, startProduct } from '../../test/support/product.ts';
+import { type Cast, gather } from './cast.ts';
+import { type SentPush, createChecker } from './check.ts';
+import { type PlannedPush, planPush } from './pushes.ts';
+import { type Random, createRandom } from './random.ts';
+import { createTrouble } from './trouble.ts';
+
+export interface ChaosOptions {
+  seed: number;
+  pushes: number;
+  strikes: number;
+  /** Pushes and strikes are spread over this long. */
+  troubleMs: number;
+  /** How long it may take until everything is over and clean. */
+  quietMs: number;
+  env?: Record<string, string>;
+  say?: (line: string) => void;
+}
+
+export interface ChaosReport {
+  seed: number;
+  sent: number;
+  accepted: number;
+  /** Sendings of a delivery that was accepted already. */
+  doubled: number;
+  /** What was done how often. */
+  trouble: Record<string, number>;
+  /** ms from the last strike until all runs were over with their statuses delivered. */
+  quietAfterMs: number;
+  seconds: number;
+  faults: string[];
+}
+
+const REPOSITORIES = 20;
+/** A forge's operator (or a balancer) tries again this often where nobody takes a delivery. */
+const SENDINGS = 60;
+
+export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
+  const say = options.say ?? (() => undefined);
+  const random = createRandom(options.seed);
+  const startedAt = performance.now();
+  const mark = `chaos-${options.seed}`;
+  const product = await startProduct({
+    IMPGEM_FETCH_TIMEOUT: '5s',
+    // Workers die so often that a job may well lose several in a row.
+    IMPGEM_MAX_LOSSES: '50',
+    IMPGEM_CATCH_UP: 'off',
+    ...options.env,
+  });
+  try {
+    const cast = await gather(product);
+    const trouble = createTrouble({ random, cast, forge: product.forge, git: product.git, say });
+    const sending = createSending(product, cast, random, say);
+    const plans = Array.from({ length: options.pushes }, (_, number) =>
+      planPush(random, `chaos/r${random.between(0, REPOSITORIES - 1)}`, number, mark),
+    );
+    await Promise.all([
+      spread(options.troubleMs, plans, (plan) => sending.push(plan)),
+      spread(options.troubleMs, Array.from({ length: options.strikes }), () => trouble.strike()),
+      spread(options.troubleMs, Array.from({ length: Math.ceil(options.troubleMs / 8000) }), () =>
+        trouble.changeWeather(),
+      ),
+    ]);
+    say('no more trouble');
+    const quietFrom = performance.now();
+    await trouble.end();
+    const sent = await sending.done();
+    const alive = cast.servers.map((server) => server.url?.()).find((url) => url !== undefined);
+    product.url = alive ?? product.url;
+
+    const checker = createChecker(product);
+    try {
+      const deadline = performance.now() + options.quietMs;
+      await settle(deadline, () => checker.open(sent), say);
+      const quietAfterMs = performance.now() - quietFrom;
+      const leaks = await settle(deadline, () => checker.leaks(mark), say);
+      const faults = [...(await checker.faults(sent)), ...leaks];
+      if (faults.length > 0) for (const line of cast.lines().filter((text) => /"level":(5|6)0/.test(text))) say(line);
+      return {
+        seed: options.seed,
+        sent: sent.length,
+        accepted: sent.filter((one) => one.accepted).length,
+        doubled: sending.doubled(),
+        trouble: Object.fromEntries([...trouble.counts].sort()),
+        quietAfterMs,
+        seconds: (performance.now() - startedAt) / 1000,
+        faults,
+      };
+    } finally {
+      checker.close();
+    }
+  } finally {
+    await product.stop();
+  }
+}
+
+/** Does one thing for each item, evenly over the time; what takes longer is waited for at the end. */
+async function spread<T>(ms: number, items: readonly T[], what: (item: T) => Promise<void> | void): Promise<void> {
+  const startedAt = performance.now();
+  const under: Promise<void>[] = [];
+  for (const [index, item] of items.entries()) {
+    await sleep(Math.max(0, startedAt + (ms * (index + 1)) / items.length - performance.now()));
+    under.push(Promise.resolve(what(item)));
+  }
+  await Promise.all(under);
+}
+
+/** Looks again until nothing is left or the time is over; gives what is left. */
+async function settle(deadline: number, look: () => Promise<string[]>, say: (line: string) => void): Promise<string[]> {
+  for (;;) {
+    const left = await look();
+    if (left.length === 0 || performance.now() > deadline) return left;
+    say(`${left.length} left: ${left.slice(0, 3).join('; ')}`);
+    await sleep(1000);
+  }
+}
+
+/** Commits and sends as a forge does: once, doubled, late; what nobody took is sent again under the same id. */
+function createSending(product: Product, cast: Cast, random: Random, say: (line: string) => void) {
+  const sent: SentPush[] = [];
+  const under = new Set<Promise<void>>();
+  const lines = new Map<string, Promise<unknown>>();
+  let doubled = 0;
+
+  const post = async (delivery: string, body: string): Promise<number> => {
+    const server = random.pick(cast.servers);
+    const url = server.url?.();
+    if (url === undefined) return 0;
+    const response = await fetch(`${url}/webhooks/gitea`, {
+      method: 'POST',
+      body,
+      headers: signDelivery('gitea', SECRET, body, { event: 'push', delivery }),
+      signal: AbortSignal.timeout(10_000),
+    }).catch(() => undefined);
+    await response?.arrayBuffer().catch(() => undefined);
+    return response?.status ?? 0;
+  };
+
+  const deliver = async (one: SentPush, body: string): Promise<void> => {
+    await sleep(one.push.delayMs);
+    for (let tries = 0; tries < SENDINGS && !one.accepted; tries++) {
+      const status = await post(one.delivery, body);
+      one.accepted = status === 202;
+      if (status !== 202 && status !== 503 && status !== 0) say(`delivery answered with ${status}`);
+      if (!one.accepted) await sleep(random.between(50, 800));
+    }
+    for (const ms of one.push.againMs) {
+      await sleep(ms);
+      doubled++;
+      await post(one.delivery, body);
+    }
+  };
+
+  /** Commits of one repository follow each other; nobody waits for its deliveries. */
+  const commit = async (push: PlannedPush): Promise<void> => {
+    const repository = await product.repository(push.repository);
+    const before = await repository.git('rev-parse', '-q', '--verify', 'HEAD').catch(() => '0'.repeat(40));
+    const sha = await repository.commit({ '.impgem.yml': push.pipeline }, { message: `Push ${push.number}` });
+    const one: SentPush = { push, sha, delivery: randomUUID(), accepted: false };
+    sent.push(one);
+    const delivered = deliver(
+      one,
+      JSON.stringify(pushBody(push.repository, 'main', before, sha, `Push ${push.number}`)),
+    );
+    under.add(delivered);
+    void delivered.finally(() => under.delete(delivered));
+  };
+
+  return {
+    async push(push: PlannedPush): Promise<void> {
+      const before = lines.get(push.repository) ?? Promise.resolve();
+      const now = before.then(() => commit(push));
+      lines.set(push.repository, now);
+      await now;
+    },
+    async done(): Promise<SentPush[]> {
+      while (under.size > 0) await Promise.all(under);
+      return sent;
+    },
+    doubled: () => doubled,
+  };
+}
