@@ -46,7 +46,7 @@ export function checkEach<Item>(
   else if (value !== undefined) check(value as Item, path);
 }
 
-export function checkGlob(pattern: string, path: Path, report: Report): void {
+function checkGlob(pattern: string, path: Path, report: Report): void {
   const problem = problemOfGlob(pattern.replace(/^!/, ''));
   if (problem !== undefined) report(path, { code: 'glob-invalid', message: `The pattern ${problem}.` });
 }

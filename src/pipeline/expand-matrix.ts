@@ -7,7 +7,7 @@ export const MAX_CELLS = 256;
 const MAX_COMBINATIONS = 1024;
 
 /** Names of the axes, in the order of the file. */
-export function axesOf(matrix: MatrixSource): [string, MatrixCell[string][]][] {
+function axesOf(matrix: MatrixSource): [string, MatrixCell[string][]][] {
   return Object.entries(matrix).filter(
     (entry): entry is [string, MatrixCell[string][]] => entry[0] !== 'include' && entry[0] !== 'exclude',
   );

@@ -4,7 +4,7 @@ import { type Diagnostic, MAX_DIAGNOSTICS } from './diagnostic.ts';
 import { locateIn, makeDiagnostic, type Span, type YamlSource } from './yaml-source.ts';
 
 /** Bytes of a file. */
-export const MAX_FILE_BYTES = 1024 * 1024;
+const MAX_FILE_BYTES = 1024 * 1024;
 /** Lexical pieces (a key, a colon, a space, a value): a pipeline of 2,000 lines has about 20,000. */
 const MAX_TOKENS = 30_000;
 /** Anchors and tags: each wrong one costs the library an error object. */
