@@ -1,6 +1,7 @@
 import type { Executor, JobOwner } from '../executors/executor.ts';
+import { jobOf } from '../runs/lookups.ts';
 import type { RedisRunStore } from '../runs/redis-store.ts';
-import { isFinal } from '../runs/run.ts';
+import { type RunRecord, isFinal } from '../runs/run.ts';
 import { timeOfRunId } from '../runs/run-id.ts';
 import { reapJobFolders } from '../worker/job-folder.ts';
 
@@ -12,17 +13,22 @@ const YOUNG_MS = 60_000;
  * many things that were.
  */
 export async function clearRemains(executor: Executor, store: RedisRunStore, workFolder: string): Promise<number> {
+  const folders = await reapJobFolders(workFolder, async (owner) => isCurrent(await store.get(owner.run), owner));
   const lookedAt = Date.now();
-  const attempts = new Map<string, number>();
+  const active = new Map<string, RunRecord>();
   for (const id of await store.active()) {
     const record = await store.get(id);
-    for (const job of record?.jobs ?? []) if (!isFinal(job.state)) attempts.set(`${id} ${job.id}`, job.attempt);
+    if (record) active.set(id, record);
   }
-  const isLive = ({ run, job, attempt }: JobOwner): boolean => {
-    const current = attempts.get(`${run} ${job}`);
-    // A later attempt than the one we saw has begun meanwhile.
-    return current === undefined ? lookedAt - timeOfRunId(run) < YOUNG_MS : attempt >= current;
-  };
-  const [made, folders] = await Promise.all([executor.reap(isLive), reapJobFolders(workFolder, isLive)]);
+  const made = await executor.reap((owner) => {
+    const record = active.get(owner.run);
+    return record ? isCurrent(record, owner) : lookedAt - timeOfRunId(owner.run) < YOUNG_MS;
+  });
   return made + folders;
+}
+
+/** A later attempt than the one we saw may have begun meanwhile. */
+function isCurrent(record: RunRecord | undefined, { job, attempt }: JobOwner): boolean {
+  const found = record && jobOf(record, job);
+  return found !== undefined && !isFinal(found.state) && attempt >= found.attempt;
 }

@@ -56,7 +56,7 @@ async function openStores(
 }
 
 const BEAT_MS = LEASE_MS / 5;
-const CLEAR_MS = 5 * 60_000;
+const CLEAR_MS = 60_000;
 
 export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const log = createLogger('worker', settings);
@@ -116,25 +116,33 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
 
   const detach = new AbortController();
   const running = new Set<Promise<void>>();
+  const cleanings = new Set<Promise<void>>();
   const take = async (ticket: TicketPayload): Promise<undefined> => {
     const held = await source.claim(ticket);
     if (held) await track(held);
     return undefined;
   };
   const track = async (held: HeldAssignment): Promise<void> => {
-    const done = work(held, {
-      runnerFor: (report) =>
-        createJobRunner({
-          executor,
-          ports: { logs, report, artifacts, caches, workspaces, secrets: { get: () => Promise.resolve(new Map()) } },
-          folder: data.work,
-          defaults: jobDefaults(settings),
-        }),
-      detach: detach.signal,
-      log,
+    const runner = createJobRunner({
+      executor,
+      ports: {
+        logs,
+        report: held.report,
+        artifacts,
+        caches,
+        workspaces,
+        secrets: { get: () => Promise.resolve(new Map()) },
+      },
+      folder: data.work,
+      defaults: jobDefaults(settings),
     });
+    const done = work(held, { runner, detach: detach.signal, log });
     running.add(done);
     await done.finally(() => running.delete(done));
+    // Not waited for: the next job's slot must not pay for this one's removal.
+    const cleaning = runner.idle().catch((error: unknown) => onError(`clean-up after a job: ${messageOf(error)}`));
+    cleanings.add(cleaning);
+    void cleaning.finally(() => cleanings.delete(cleaning));
   };
 
   const consumers = new Map<string, Consumer>();
@@ -143,7 +151,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     consumers.set(
       queue,
       consume<TicketPayload>(
-        { name: queue, redis: blocking, concurrency: settings.IMPGEM_CONCURRENCY, lockMs: 30_000, onError },
+        { name: queue, redis: blocking, concurrency: settings.IMPGEM_CONCURRENCY, lockMs: LEASE_MS, onError },
         take,
       ),
     );
@@ -186,6 +194,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       clearInterval(beat);
       clearInterval(clearing);
       await Promise.all([...consumers.values()].map((consumer) => consumer.close()));
+      await Promise.all(cleanings);
       await executor.close();
       for (const redis of [patient, blocking, subscriber]) redis.disconnect();
       log.info('stopped');

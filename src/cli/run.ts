@@ -11,7 +11,6 @@ import { renderDiagnostics } from '../pipeline/render-diagnostics.ts';
 import type { EventKind } from '../runs/event.ts';
 import type { Plan } from '../runs/plan.ts';
 import type { State } from '../runs/run.ts';
-import { VARIABLES } from '../worker/environment.ts';
 import { EXIT } from './exit-codes.ts';
 import { hasColor } from './has-color.ts';
 import { openCheckout } from './local/checkout.ts';
@@ -75,7 +74,7 @@ Artifacts and logs stay in .impgem/local/ of the checkout.`,
 async function runHere(file: string | undefined, options: RunOptions, signal: AbortSignal): Promise<number> {
   const checkout = await openCheckout(process.cwd());
   const env = options.executor === undefined ? {} : { IMPGEM_EXECUTOR: options.executor };
-  const settings = readSettings({ ...withoutOurs(process.env), ...env });
+  const settings = readSettings({ ...process.env, ...env });
   const secrets = options.secretsFile === undefined ? new Map<string, string>() : readSecretsFile(options.secretsFile);
   const event = localEvent(
     checkout,
@@ -119,12 +118,6 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
   }
   print(finished.map(shownAsJson));
   return exitCodeOf(finished.map(({ record }) => record.state));
-}
-
-/** Inside of a step, variables that describe the step are no settings. */
-function withoutOurs(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const ours = new Set(VARIABLES.map(({ name }) => name));
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !ours.has(name)));
 }
 
 /** Ctrl-C, or nobody reads what is printed any more (`impgem run | head`). */

@@ -7,6 +7,9 @@ import { validateSettings } from './validate-settings.ts';
 
 const NAMES = Object.keys(SettingsSchema.properties);
 const OURS = /^IMPGEM_/;
+/** What every step of ours has in its environment: no mistake of whoever starts us inside a step. */
+const OF_STEPS =
+  /^IMPGEM_(ATTEMPT|CRON|ENV|JOB|JOB_NAME|OUTPUT|PATH|PIPELINE|REPOSITORY|RETRY|RUN|SUMMARY|VERSION|DEBUG)$/;
 
 /** Names of settings whose value must never be shown. */
 export const SECRET_SETTINGS = Object.entries(SettingsSchema.properties)
@@ -33,7 +36,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
         } catch (error) {
           problems.push(`${name}: cannot be read: ${messageOf(error)}`);
         }
-    } else if (OURS.test(name)) {
+    } else if (OURS.test(name) && !OF_STEPS.test(name)) {
       const near = nearest(name, NAMES);
       problems.push(`${name}: no such setting${near ? `; did you mean ${near}?` : ''}`);
     }

@@ -45,7 +45,8 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
   const { assignment, ports, defaults, executor } = deps;
   const owner: JobOwner = { run: assignment.run.id, job: assignment.spec.id, attempt: assignment.attempt };
   const earlier = await findJobFolder(deps.folder, owner);
-  const wasBegun = earlier !== undefined || assignment.steps.some((step) => step.state !== 'pending');
+  const wasBegun =
+    earlier !== undefined || assignment.takenOver || assignment.steps.some((step) => step.state !== 'pending');
   const facts = earlier?.journal.load('job') as JobFacts | undefined;
   if (wasBegun && (!earlier || !facts?.ready)) throw adoptionFailed(assignment);
 

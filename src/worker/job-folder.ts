@@ -76,7 +76,7 @@ function createJournal(folder: string): Journal {
 }
 
 /** Removes the folders of jobs that nobody owns; gives how many. Called at start and now and then. */
-export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => boolean): Promise<number> {
+export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => Promise<boolean>): Promise<number> {
   let names: string[];
   try {
     names = await readdir(root);
@@ -84,12 +84,15 @@ export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => 
     if (isCode(error, 'ENOENT')) return 0;
     throw error;
   }
-  const dead = names.filter((name) => {
+  let removed = 0;
+  for (const name of names) {
     const owner = ownerOf(name);
-    return owner !== undefined && !isLive(owner);
-  });
-  for (const name of dead) await removeTree(join(root, name));
-  return dead.length;
+    // Asked after the folder was seen, so that its run is known.
+    if (owner === undefined || (await isLive(owner))) continue;
+    await removeTree(join(root, name));
+    removed++;
+  }
+  return removed;
 }
 
 /** Ids of runs hold no dash, those of jobs may. Undefined for a folder that is no job's. */

@@ -5,7 +5,7 @@
 import { LostJobError } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import type { Limits } from '../runs/plan.ts';
-import { beginJob } from './begin-job.ts';
+import { type BegunJob, beginJob } from './begin-job.ts';
 import { executeJob } from './execute-job.ts';
 import { removeTree } from './job-folder.ts';
 import type { Assignment, JobPorts, JobResult } from './ports.ts';
@@ -58,16 +58,20 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
     removals.add(removal);
   };
 
+  const remove = (begun: BegunJob): Promise<void> => begun.dispose().then(() => removeTree(begun.folder.path));
+
   const runJob = async (assignment: Assignment, control: JobControl, loss: Loss): Promise<JobResult | 'detached'> => {
     const begun = await beginJob({ ...deps, ports: loss.ports, assignment });
     try {
       const result = await Promise.race([executeJob(begun, control.cancel), loss.lost]);
-      removeInBackground(begun.dispose().then(() => removeTree(begun.folder.path)));
+      removeInBackground(remove(begun));
       return result;
     } catch (error) {
       loss.cutOff();
       if (!(error instanceof LostJobError)) throw error;
-      await begun.letGo();
+      // What nobody can adopt must not run on beside the next attempt.
+      if (deps.executor.adopts) await begun.letGo();
+      else removeInBackground(remove(begun));
       if (control.detach.aborted) return 'detached';
       throw error;
     }

@@ -16,6 +16,8 @@ export interface Assignment {
   needs: Record<string, { result: State; outputs: Record<string, string> }>;
   /** Steps as last recorded: all `pending` for a new attempt; with states when a lost job may be adopted. */
   steps: Step[];
+  /** Another worker had this attempt: unless it is adopted, it starts over, for its logs may have begun. */
+  takenOver: boolean;
   /** Said in the job's log before anything else: `attempt 2: worker w1 was lost`. */
   notes: string[];
   /** A job of an event that may use secrets and write caches (not a fork's pull request). */

@@ -1,6 +1,7 @@
 /** One ticket from claim to end: adopt what still runs, or start over, and record how it ended. */
 import { ImpGemError, LostJobError, messageOf } from '../errors.ts';
-import type { Assignment, JobPorts, JobResult, StateReporter } from './ports.ts';
+import type { JobRunner } from './job-runner.ts';
+import type { Assignment, JobResult, StateReporter } from './ports.ts';
 
 export interface HeldAssignment {
   assignment: Assignment;
@@ -12,13 +13,9 @@ export interface HeldAssignment {
   handBack(): Promise<void>;
 }
 
-export interface JobRunner {
-  run(assignment: Assignment, control: { cancel: AbortSignal; detach: AbortSignal }): Promise<JobResult | 'detached'>;
-}
-
 export interface WorkDeps {
-  /** A runner whose state reports go to `report`. */
-  runnerFor(report: JobPorts['report']): JobRunner;
+  /** Reports to `held.report`. */
+  runner: Pick<JobRunner, 'run'>;
   /** Aborts when the worker is told to stop: jobs are handed over, not ended. */
   detach: AbortSignal;
   log: { info(fields: object, message: string): void; error(fields: object, message: string): void };
@@ -28,7 +25,7 @@ export interface WorkDeps {
 export async function work(held: HeldAssignment, deps: WorkDeps): Promise<void> {
   const { run, spec, attempt } = held.assignment;
   const fields = { run: run.id, job: spec.id, attempt };
-  const runner = deps.runnerFor(held.report);
+  const { runner } = deps;
   const control = { cancel: held.cancel, detach: deps.detach };
   try {
     let outcome: JobResult | 'detached';

@@ -73,6 +73,10 @@ describe('settings', () => {
     expect(message).not.toMatch(/"short"/);
   });
 
+  it('are not disturbed by what every step has', () => {
+    expect(readSettings({ IMPGEM_RUN: 'r', IMPGEM_ENV: '/impgem/step/env', IMPGEM: 'true' }, folder)).toBeDefined();
+  });
+
   it('of an empty value are as if not set', () => {
     expect(readSettings({ IMPGEM_CONCURRENCY: '', REDIS_URL: '' }, folder)).toMatchObject({ IMPGEM_CONCURRENCY: 2 });
   });
