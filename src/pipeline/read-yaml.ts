@@ -4,9 +4,9 @@ import { type Diagnostic, MAX_DIAGNOSTICS } from './diagnostic.ts';
 import { locateIn, makeDiagnostic, type Span, type YamlSource } from './yaml-source.ts';
 
 /** Bytes of a file. */
-const MAX_FILE_BYTES = 1024 * 1024;
-/** Lexical pieces (a key, a colon, a space, a value): a pipeline of 2,000 lines has about 20,000. */
-const MAX_TOKENS = 30_000;
+const MAX_FILE_BYTES = 512 * 1024;
+/** Lexical pieces (a key, a colon, a space, a value): a dense pipeline of 2,000 lines has about 14,000. */
+const MAX_TOKENS = 25_000;
 /** Anchors and tags: each wrong one costs the library an error object. */
 const MAX_PROPERTIES = 1000;
 /** Open collections of the parser, before anything recursive sees them. */

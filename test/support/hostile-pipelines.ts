@@ -34,8 +34,9 @@ export function hostilePipelines(): Record<string, { text: string; code: string 
     '100,000 documents': { text: '---\n'.repeat(100_000), code: 'yaml-documents' },
     '400,000 closing braces': { text: '}'.repeat(400_000), code: 'yaml-syntax' },
     '100,000 quotes': { text: '"'.repeat(100_000), code: 'too-large' },
-    '1 MB script': { text: `steps: [{ run: "${'x'.repeat(1_000_000)}" }]`, code: 'too-long' },
-    '1 MB key': { text: `"${'k'.repeat(1_000_000)}": 1`, code: 'yaml-syntax' },
+    '1 MB script': { text: `steps: [{ run: "${'x'.repeat(1_000_000)}" }]`, code: 'file-too-large' },
+    '400 KB script': { text: `steps: [{ run: "${'x'.repeat(400_000)}" }]`, code: 'too-long' },
+    '1 MB key': { text: `"${'k'.repeat(1_000_000)}": 1`, code: 'file-too-large' },
     '5 MB': { text: `steps: [{ run: "${'x'.repeat(5_000_000)}" }]`, code: 'file-too-large' },
     '1,000 long unknown keys': { text: times(500, (i) => `${'k'.repeat(900)}${i}: 1`), code: 'unknown-key' },
     'unknown needs of 200 jobs': {
