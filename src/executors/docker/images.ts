@@ -95,7 +95,9 @@ async function pullOnce(docker: Docker, full: string, auth: object | undefined, 
       docker.modem.followProgress(
         stream,
         (error) => (error ? reject(error) : resolve()),
-        ({ id, progressDetail }: Progress) => {
+        ({ id, error, progressDetail }: Progress) => {
+          // An error during the pull is a line among the others; the stream itself ends well.
+          if (error !== undefined) reject(new Error(error));
           if (id === undefined || progressDetail?.total === undefined) return;
           layers.set(id, { current: progressDetail.current ?? 0, total: progressDetail.total });
           if (Date.now() - saidAt < NOTE_EVERY_MS) return;

@@ -1,0 +1,117 @@
+/** Pulls from a real registry. */
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectEngine, type Engine } from '../../src/executors/docker/engine.ts';
+import { parseImageName } from '../../src/executors/docker/image-name.ts';
+import { createImages } from '../../src/executors/docker/images.ts';
+import { startDockerEngine } from '../support/docker-engine.ts';
+import { PASSWORD, startRegistry, type TestRegistry, USER } from '../support/docker-registry.ts';
+
+let engine: Engine;
+let open: TestRegistry;
+let closed: TestRegistry;
+
+beforeAll(async () => {
+  await startDockerEngine();
+  engine = await connectEngine({});
+  [open, closed] = await Promise.all([startRegistry(), startRegistry({ auth: true })]);
+});
+afterAll(async () => {
+  await Promise.all([open.close(), closed.close()]);
+  engine.close();
+});
+
+const images = (more: { pullPolicy?: 'missing' | 'always'; authConfig?: string } = {}) =>
+  createImages(engine.docker, { pullPolicy: 'missing', ...more });
+const quiet = (): void => undefined;
+const authOf = (host: string, password: string) =>
+  JSON.stringify({ auths: { [host]: { auth: Buffer.from(`${USER}:${password}`).toString('base64') } } });
+
+describe('an image', () => {
+  it('is pulled when it is missing, says so, and then is there', async () => {
+    const name = await open.publish('team/tool:1');
+    const notes: string[] = [];
+    const digest = await images().ensure(name, (line) => notes.push(line));
+    expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
+    expect(notes[0]).toBe(`pulling image ${name}`);
+    expect(notes.at(-1)).toBe(`pulled image ${name} (${digest})`);
+    const again: string[] = [];
+    expect(await images().ensure(name, (line) => again.push(line))).toBe(digest);
+    expect(again).toEqual([]);
+  });
+
+  it('is pulled once for all who want it at the same time', async () => {
+    const name = await open.publish('team/shared:1');
+    const shared = images();
+    const notes: string[][] = [[], [], []];
+    await Promise.all(notes.map((log) => shared.ensure(name, (line) => log.push(line))));
+    for (const log of notes) expect(log.at(-1)).toMatch(/^pulled image/);
+    const now = String(Math.ceil(Date.now() / 1000) + 1);
+    const filters = ['--filter', 'event=pull', '--filter', `image=${name}`];
+    const { stdout } = await execa('docker', ['events', '--since', '1', '--until', now, ...filters]);
+    expect(stdout.split('\n')).toHaveLength(1);
+  });
+
+  it('is looked for again where the policy is always', async () => {
+    const name = await open.publish('team/moving:latest');
+    const first = await images({ pullPolicy: 'always' }).ensure(name, quiet);
+    await open.publish('team/moving:latest');
+    const second = await images({ pullPolicy: 'always' }).ensure(`${open.host}/team/moving`, quiet);
+    expect(second).not.toBe(first);
+  });
+
+  it('of a closed registry needs credentials, and the right ones', async () => {
+    const name = await closed.publish('private/tool:1');
+    const denied = { code: 'image-denied', retryable: false };
+    await expect(images().ensure(name, quiet)).rejects.toMatchObject({
+      ...denied,
+      message: expect.stringContaining('DOCKER_AUTH_CONFIG'),
+    });
+    await expect(images({ authConfig: authOf(closed.host, 'wrong') }).ensure(name, quiet)).rejects.toMatchObject(
+      denied,
+    );
+    const right = images({ authConfig: authOf(closed.host, PASSWORD) });
+    expect(await right.ensure(name, quiet)).toMatch(/^sha256:/);
+  });
+
+  it('that does not exist is not found', async () => {
+    await open.publish('team/exists:1');
+    for (const name of ['team/exists:2', 'team/nothing:1'])
+      await expect(images().ensure(`${open.host}/${name}`, quiet)).rejects.toMatchObject({ code: 'image-not-found' });
+  });
+
+  it('of another platform only says that', async () => {
+    const name = await open.publishFor('team/arm:1', { os: 'linux', architecture: 's390x' });
+    await expect(images().ensure(name, quiet)).rejects.toMatchObject({ code: 'image-platform', retryable: false });
+  });
+
+  it('of a registry that is away may be tried again', async () => {
+    await expect(images().ensure('127.0.0.1:9/team/tool:1', quiet)).rejects.toMatchObject({
+      code: 'registry-unreachable',
+      retryable: true,
+    });
+  });
+});
+
+describe('credentials', () => {
+  it('that cannot be read are an error that quotes nothing of them', () => {
+    expect(() => images({ authConfig: '{"auths": topsecret' })).toThrow(/config.json/);
+    expect(() => images({ authConfig: '{"auths": topsecret' })).not.toThrow(/topsecret/);
+  });
+});
+
+describe('names of images', () => {
+  it('get a tag, and say their registry', () => {
+    expect(parseImageName('debian')).toEqual({ full: 'debian:latest', registry: 'docker.io' });
+    expect(parseImageName('team/tool:1')).toEqual({ full: 'team/tool:1', registry: 'docker.io' });
+    expect(parseImageName('localhost/a')).toEqual({ full: 'localhost/a:latest', registry: 'localhost' });
+    expect(parseImageName('r.example:5000/a/b__c')).toMatchObject({ registry: 'r.example:5000' });
+    const digest = `@sha256:${'a'.repeat(64)}`;
+    expect(parseImageName(`a${digest}`).full).toBe(`a${digest}`);
+  });
+
+  it('do not take long to refuse', () => {
+    for (const text of [`${'a-'.repeat(250)}!`, `${'a/'.repeat(250)}!`, `${'a.'.repeat(200)}:${'b'.repeat(100)}!`])
+      expect(() => parseImageName(text)).toThrow('is not the name');
+  });
+});
