@@ -36,14 +36,12 @@ export async function startRegistry({ auth = false } = {}): Promise<TestRegistry
   await writeFile(join(folder, 'config.yml'), JSON.stringify(config));
   const process = execa('docker-registry', ['serve', join(folder, 'config.yml')], { reject: false, all: true });
   await untilListening(host, process);
-  const names: string[] = [];
   const docker = (...args: string[]) =>
     execa('docker', ['--config', folder, ...args], { env: { DOCKER_CLI_HINTS: 'false' } });
   if (auth) await docker('login', '-u', USER, '-p', PASSWORD, host);
 
   async function publish(name: string): Promise<string> {
     const full = `${host}/${name}`;
-    names.push(full);
     const content = join(folder, 'content');
     await mkdir(content, { recursive: true });
     await writeFile(join(content, 'file'), randomBytes(64 * 1024));
@@ -81,7 +79,10 @@ export async function startRegistry({ auth = false } = {}): Promise<TestRegistry
       return `${host}/${name}`;
     },
     async close() {
-      for (const name of names) await docker('rmi', '-f', name).catch(() => undefined);
+      // Also those that a later pull of the same name left without a tag.
+      const left = await docker('images', '-q', '--filter', `reference=${host}/*/*`);
+      const ids = [...new Set(left.stdout.split('\n').filter(Boolean))];
+      if (ids.length > 0) await docker('rmi', '-f', ...ids);
       process.kill();
       await process;
       await rm(folder, { recursive: true, force: true });
