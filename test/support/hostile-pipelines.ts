@@ -21,7 +21,7 @@ export function hostilePipelines(): Record<string, { text: string; code: string 
     'depth 10,000 of open lists': { text: '['.repeat(10_000), code: 'too-deep' },
     'depth 10,000 of dashes': { text: `${'- '.repeat(10_000)}a`, code: 'too-deep' },
     'depth 10,000 of explicit keys': { text: `${'? '.repeat(10_000)}a`, code: 'too-deep' },
-    'depth 1,300 by indentation': { text: times(1300, (i) => `${' '.repeat(i)}a:`), code: 'too-deep' },
+    'depth 900 by indentation': { text: times(900, (i) => `${' '.repeat(i)}a:`), code: 'too-deep' },
     '10,000 keys': { text: times(10_000, (i) => `k${i}: v`), code: 'too-large' },
     '10,000 keys in one line': {
       text: `{${times(10_000, (i) => `k${i}: v`).replaceAll('\n', ', ')}}`,
