@@ -131,11 +131,12 @@ export function createPlanner(deps: PlannerDeps): Planner {
       const delivery = event.delivery ?? '';
       const fields = { delivery, repository: event.repository, ref: event.ref };
       const known = await deps.deliveries.get(delivery);
-      if (known?.state === 'planned' || known?.state === 'ignored') return undefined;
+      // Done already, or overtaken by a redelivery, whose own event is in the queue.
+      if (known && (known.state !== 'queued' || known.tries !== tries)) return undefined;
       const cause = `${event.repository} ${delivery} ${tries}`;
       try {
         const { runs, reason } = await plan(event, cause);
-        await deps.deliveries.conclude(delivery, {
+        await deps.deliveries.conclude(delivery, tries, {
           state: runs.length > 0 ? 'planned' : 'ignored',
           ...(reason === undefined ? {} : { reason }),
           runs: runs.map((run) => run.id),
@@ -147,7 +148,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
         if (error instanceof InfrastructureError && error.retryable && attempt < FETCH_ATTEMPTS)
           return 1000 * 2 ** attempt;
         const runs = await startErrored(event, cause, reason);
-        await deps.deliveries.conclude(delivery, { state: 'failed', reason, runs });
+        await deps.deliveries.conclude(delivery, tries, { state: 'failed', reason, runs });
       }
       return undefined;
     },

@@ -83,12 +83,12 @@ export function createEnqueue(deps: { deliveries: Pick<Deliveries, 'accept'>; qu
   return async ({ head, event }: AcceptedDelivery): Promise<boolean> => {
     // Both at once, for speed. The event goes in even for a duplicate: planning it again changes nothing, and if the
     // first try died between the two writes (and so was never answered), the redelivery is what heals it.
-    const [tries] = await Promise.all([
+    const [{ tries, duplicate }] = await Promise.all([
       deps.deliveries.accept(head),
       deps.queues.addEvent(eventId(head.forge, head.id, 1), { event, tries: 1 }),
     ]);
     if (tries > 1) await deps.queues.addEvent(eventId(head.forge, head.id, tries), { event, tries });
-    return tries > 0;
+    return !duplicate;
   };
 }
 

@@ -89,8 +89,9 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
       // The key of the delivery dedupes; the job id only keeps a doubled add of one request harmless.
       await open(EVENT_QUEUE).add('event', payload, {
         jobId: id,
-        attempts: 5,
-        backoff: { type: 'exponential', delay: 1000 },
+        // What cannot be fetched ends as a failed run; only Redis itself can make planning throw, and it comes back.
+        attempts: 1_000_000,
+        backoff: { type: 'fixed', delay: 2000 },
       });
     },
     async addTicket(ticket, { labels, delayMs }) {
@@ -150,7 +151,7 @@ export interface ConsumeOptions {
    * harmless; tickets have leases of their own.
    */
   lockMs: number;
-  onError(message: string): void;
+  onError: (message: string) => void;
 }
 
 /** Serves a queue. */

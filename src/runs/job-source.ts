@@ -187,6 +187,7 @@ export function assignmentOf(
     fence: lease.fence,
     needs: needsOf(spec, jobs),
     steps: job.steps,
+    takenOver: record.control[lease.job]?.lossReason !== undefined,
     notes,
     trusted: source.pullRequest?.fork !== true,
     links,

@@ -47,7 +47,8 @@ export function claim(record: RunRecord, id: string, fence: number, worker: stri
 export function beginAttempt(record: RunRecord, spec: JobSpec, fence: number): RunRecord {
   const job = held(record, spec.id, fence);
   if (!job) return record;
-  return withJob(record, { ...job, attempt: job.attempt + 1, steps: freshSteps(spec) }, controlOf(record, spec.id));
+  const again = { ...job, attempt: job.attempt + 1, steps: freshSteps(spec) };
+  return withJob(record, again, without(controlOf(record, spec.id), 'lossReason'));
 }
 
 /** A step's news from the worker that holds the job; a step in a final state never changes. */
@@ -83,7 +84,7 @@ export function endJob(
     const again: Job = { ...job, state: 'pending', attempt: job.attempt + 1, steps: freshSteps(spec) };
     const notBefore = new Date(Date.parse(now) + spec.retry.delayMs).toISOString();
     return withJob(record, again, {
-      ...control,
+      ...without(control, 'lossReason'),
       fence: fence + 1,
       retries: control.retries + 1,
       readyAt: now,

@@ -43,10 +43,11 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   };
 
   const releaseExpired = async (): Promise<void> => {
+    const expired = await deps.leases.expired();
+    // Measured after the answer: a Redis that was away gives it first, and the workers' renewals only then.
     const now = Date.now();
     if (now - lastCheck > LEASE_MS / 2) trustFrom = now + LEASE_MS;
     lastCheck = now;
-    const expired = await deps.leases.expired();
     if (now < trustFrom) return;
     for (const lease of expired) {
       await release(lease.run, lease.job, lease.fence, lease.worker);
@@ -55,23 +56,25 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   };
 
   /** A running job without any lease: its worker's lease was dropped, or Redis came back without it. */
-  const releaseUnleased = async (record: RunRecord, leased: Set<string>): Promise<void> => {
-    for (const job of record.jobs) {
+  const releaseUnleased = async (record: RunRecord): Promise<void> => {
+    const running = record.jobs.filter((job) => job.state === 'running');
+    if (running.length === 0) return;
+    // Looked at after the record: a worker takes the lease before it claims.
+    const leased = new Set((await deps.leases.all()).map(({ run, job, fence }) => `${run} ${job} ${fence}`));
+    if (Date.now() < trustFrom) return;
+    for (const job of running) {
       const fence = record.control[job.id]?.fence ?? 0;
-      if (job.state !== 'running' || leased.has(`${record.id} ${job.id} ${fence}`)) continue;
-      await release(record.id, job.id, fence, job.worker ?? 'unknown');
+      if (!leased.has(`${record.id} ${job.id} ${fence}`))
+        await release(record.id, job.id, fence, job.worker ?? 'unknown');
     }
   };
 
   const tendAll = async (): Promise<void> => {
-    const ids = await deps.store.active();
-    const leased = new Set((await deps.leases.all()).map(({ run, job, fence }) => `${run} ${job} ${fence}`));
-    for (const id of ids) {
+    for (const id of await deps.store.active()) {
       if (Date.now() - timeOfRunId(id) < YOUNG_MS) continue;
       try {
         const record = await deps.store.get(id);
-        if (record && Date.now() >= trustFrom && record.jobs.some((job) => isOld(job.startedAt)))
-          await releaseUnleased(record, leased);
+        if (record) await releaseUnleased(record);
         const repairs = await deps.lifecycle.tend(id);
         for (let count = 0; count < repairs; count++) deps.onRepair('run-tended', id);
       } catch (error) {
@@ -107,5 +110,3 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
     },
   };
 }
-
-const isOld = (time: string | undefined): boolean => time !== undefined && Date.now() - Date.parse(time) > YOUNG_MS;

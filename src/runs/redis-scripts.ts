@@ -21,16 +21,18 @@ return 1
 
 /**
  * Writes a transition if the version is still the one it was computed from. KEYS: run. ARGV: id, expected version,
- * channel, message, score, number of fields, field, value..., number of indexes to leave, keys..., indexes to enter...
- * -> 1 written, 0 somebody was quicker.
+ * channel, message, score, id of this call, number of fields, field, value..., number of indexes to leave, keys...,
+ * indexes to enter... -> 1 written, 0 somebody was quicker. A connection that breaks sends its commands again: the call's
+ * id tells that it was this call itself that was quicker, or a claim would be lost to the worker that made it.
  */
 const COMMIT = `
-if redis.call('HGET', KEYS[1], 'v') ~= ARGV[2] then return 0 end
-local id, count = ARGV[1], tonumber(ARGV[6])
-local fields = {}
-for i = 7, 6 + count * 2 do fields[#fields + 1] = ARGV[i] end
+local version, by = unpack(redis.call('HMGET', KEYS[1], 'v', 'by'))
+if version ~= ARGV[2] then return by == ARGV[6] and 1 or 0 end
+local id, count = ARGV[1], tonumber(ARGV[7])
+local fields = {'by', ARGV[6]}
+for i = 8, 7 + count * 2 do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
-local at = 7 + count * 2
+local at = 8 + count * 2
 local leave = tonumber(ARGV[at])
 for i = at + 1, at + leave do redis.call('ZREM', ARGV[i], id) end
 for i = at + leave + 1, #ARGV do redis.call('ZADD', ARGV[i], ARGV[5], id) end

@@ -1,4 +1,5 @@
 /** Runs in Redis: create once, read, list, and write transitions by compare-and-set. What a transition may do is `machine.ts`'s. */
+import { randomUUID } from 'node:crypto';
 import type { Redis } from '../queue/connection.ts';
 import { InfrastructureError, InputError } from '../errors.ts';
 import { announceCancel, announceEnd, feedChannel } from '../queue/feed.ts';
@@ -136,6 +137,7 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
             feedChannel(id),
             JSON.stringify(message),
             String(timeOfRunId(id)),
+            randomUUID(),
             String(fields.length / 2),
             ...fields,
             String(leave.length),

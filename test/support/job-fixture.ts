@@ -95,6 +95,7 @@ export function assignment(spec: JobSpec, change: Partial<Assignment> = {}): Ass
     fence: 1,
     needs: {},
     steps: spec.steps.map((step) => ({ name: step.name, state: 'pending' })),
+    takenOver: false,
     notes: [],
     trusted: true,
     links: { run: 'http://ci.example/runs/1', repository: 'http://git.example/acme/app' },

@@ -186,7 +186,7 @@ describe('folders of jobs', () => {
     const folder = await temporaryFolder();
     for (const name of ['r1-test-1', 'r1-test-2', 'r2-test-node-20-1', 'warm', 'x-1']) await mkdir(join(folder, name));
     const live = ({ run, job, attempt }: { run: string; job: string; attempt: number }) =>
-      run === 'r1' && job === 'test' && attempt === 2;
+      Promise.resolve(run === 'r1' && job === 'test' && attempt === 2);
     expect(await reapJobFolders(folder, live)).toBe(2);
     expect((await readdir(folder)).sort()).toEqual(['r1-test-2', 'warm', 'x-1']);
     expect(await reapJobFolders(join(folder, 'nothing'), live)).toBe(0);

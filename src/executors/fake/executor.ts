@@ -58,7 +58,7 @@ export function createFakeExecutor(script: FakeScript): FakeExecutor {
   const calls: FakeCall[] = [];
   return {
     name: 'fake',
-    adopts: false,
+    adopts: true,
     calls,
     prepare: (job) => {
       calls.push({ call: 'prepare', owner: job.owner });
