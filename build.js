@@ -25,20 +25,34 @@ async function evaluate(file) {
   }
 }
 
-/** The schema of the settings as plain data, and its validator as generated code: neither typebox nor ajv at run time. */
-const settings = {
-  name: 'settings',
+/** Code that ajv generates for a schema, as an ES module with the export `validate`. */
+async function validatorOf(folder, schema) {
+  const { AJV_OPTIONS } = await evaluate(`${folder}/ajv-options.ts`);
+  const ajv = new Ajv({ ...AJV_OPTIONS, code: { source: true, esm: true } });
+  return standaloneCode.default(ajv, ajv.compile(schema));
+}
+
+/** Schemas as plain data and their validators as generated code: neither typebox nor ajv at run time. */
+const schemas = {
+  name: 'schemas',
   setup({ onLoad }) {
-    onLoad({ filter: /src\/config\/schema\.ts$/ }, async ({ path }) => {
-      const { SettingsSchema } = await evaluate(path);
-      return { contents: `export const SettingsSchema = ${JSON.stringify(SettingsSchema)};`, loader: 'js' };
+    const replace = (file, make) =>
+      onLoad({ filter: new RegExp(`/${file.replaceAll('.', '[.]')}$`) }, async () => ({
+        contents: await make(),
+        loader: 'js',
+        resolveDir: process.cwd(),
+      }));
+    const settings = async () => (await evaluate('src/config/schema.ts')).SettingsSchema;
+    replace('src/config/schema.ts', async () => `export const SettingsSchema = ${JSON.stringify(await settings())};`);
+    replace('src/config/validate-settings.ts', async () => {
+      const code = await validatorOf('src/config', await settings());
+      return `${code}\nexport { validate as validateSettings };`;
     });
-    onLoad({ filter: /src\/config\/validate-settings\.ts$/ }, async () => {
-      const { SettingsSchema } = await evaluate('src/config/schema.ts');
-      const { AJV_OPTIONS } = await evaluate('src/config/ajv-options.ts');
-      const ajv = new Ajv({ ...AJV_OPTIONS, code: { source: true, esm: true } });
-      const code = standaloneCode.default(ajv, ajv.compile(SettingsSchema));
-      return { contents: `${code}\nexport { validate as validateSettings };`, loader: 'js', resolveDir: process.cwd() };
+    const pipeline = async () => (await evaluate('src/pipeline/schema.ts')).PipelineSchema;
+    replace('src/pipeline/schema.ts', async () => `export const PipelineSchema = ${JSON.stringify(await pipeline())};`);
+    replace('src/pipeline/validate-pipeline.ts', async () => {
+      const code = await validatorOf('src/pipeline', await pipeline());
+      return `${code}\nexport const pipelineValidator = () => validate;`;
     });
   },
 };
@@ -71,7 +85,9 @@ const node = {
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
   },
-  plugins: [settings, withoutSsh],
+  plugins: [schemas, withoutSsh],
+  // The build of yaml for Node asks process.env once for each token.
+  alias: { yaml: './node_modules/yaml/browser/index.js' },
   legalComments: 'none',
   logLevel: 'warning',
 };

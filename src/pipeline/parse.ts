@@ -1,4 +1,4 @@
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import type { ErrorObject } from 'ajv';
 import { checkPipeline } from './check-pipeline.ts';
 import { isPlainObject } from './convert-yaml.ts';
 import { type Diagnostic, hasErrors, MAX_DIAGNOSTICS } from './diagnostic.ts';
@@ -8,6 +8,7 @@ import type { DiagnosticDetail, Pipeline, Report } from './pipeline.ts';
 import { readYaml } from './read-yaml.ts';
 import { recoverValue } from './recover-value.ts';
 import { PipelineSchema, type PipelineSource } from './schema.ts';
+import { pipelineValidator } from './validate-pipeline.ts';
 import { makeDiagnostic, type YamlSource } from './yaml-source.ts';
 
 export interface ParseResult {
@@ -114,13 +115,8 @@ function narrow(
   return start === -1 ? span : { start: span.start + start, end: span.start + start + detail.part.length };
 }
 
-let compiled: ValidateFunction | undefined;
-
-/** Compiled at first use: commands that read no pipeline start without it. */
 function validate(value: unknown): ReturnType<typeof explainSchemaErrors> {
-  compiled ??= new Ajv({ allErrors: true, verbose: true, validateSchema: false, strict: false }).compile(
-    PipelineSchema,
-  );
-  if (compiled(value)) return [];
-  return explainSchemaErrors(compiled.errors as ErrorObject[], PipelineSchema, value);
+  const isValid = pipelineValidator();
+  if (isValid(value)) return [];
+  return explainSchemaErrors(isValid.errors as ErrorObject[], PipelineSchema, value);
 }
