@@ -35,7 +35,8 @@ export function createGroupEffects({ groups, get, grant, cancel }: GroupEffectsD
       return;
     }
     const superseded = mode === 'cancel' ? before : mode === 'latest' ? before.slice(1) : [];
-    for (const other of superseded) await cancel(other, 'superseded');
+    // A newer run takes the place of an older one; jobs of one run (cells of a matrix) wait for each other.
+    for (const other of superseded) if (other.run !== record.id) await cancel(other, 'superseded');
   };
 
   const leave = async (record: RunRecord, job: string, { group }: Concurrency): Promise<void> => {

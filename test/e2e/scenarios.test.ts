@@ -4,7 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Product, startProduct } from '../support/product.ts';
-import { type Happening, type Observed, outcomeOf, readScenario, scenarioNames } from '../support/scenario.ts';
+import {
+  type Happening,
+  type Observed,
+  openScenario,
+  outcomeOf,
+  readScenario,
+  scenarioNames,
+} from '../support/scenario.ts';
 import { playLocally } from '../support/scenario-locally.ts';
 import { playOnServer } from '../support/scenario-on-server.ts';
 
@@ -40,7 +47,7 @@ describe('through the server', () => {
   it.concurrent.for(names.filter((name) => readScenario(name).notOnServer === undefined))(
     '%s',
     async (name, { expect }) => {
-      const scenario = readScenario(name);
+      const scenario = await openScenario(name);
       const received = await playOnServer(product, name, scenario);
       for (const [index, { ignored, runs }] of received.entries()) {
         const happening = scenario.events[index] ?? {};
@@ -57,7 +64,7 @@ describe('through the server', () => {
 
 describe('through impgem run', () => {
   it.concurrent.for(names)('%s', async (name, { expect }) => {
-    const scenario = readScenario(name);
+    const scenario = await openScenario(name);
     const ends = await playLocally(join(folder, name), scenario);
     for (const [index, end] of ends.entries()) {
       const happening = scenario.events[index] ?? {};

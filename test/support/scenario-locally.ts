@@ -4,9 +4,9 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import type { Job, Run } from '../../src/runs/run.ts';
 import { git } from './git-http.ts';
-import type { Happening, Observed, Scenario } from './scenario.ts';
+import type { Happening, Observed, PlayedScenario } from './scenario.ts';
 
-export interface LocalEnd {
+interface LocalEnd {
   code: number | null;
   diagnostics: { code: string }[];
   runs: Observed[];
@@ -15,10 +15,7 @@ export interface LocalEnd {
 type LocalRun = Pick<Run, 'id' | 'pipeline' | 'state' | 'reason'> & { jobs: Job[]; logs: string; artifacts?: string };
 
 /** Undefined in the place of an event that cannot happen locally. */
-export async function playLocally(
-  folder: string,
-  scenario: Scenario & { files: Record<string, string> },
-): Promise<(LocalEnd | undefined)[]> {
+export async function playLocally(folder: string, scenario: PlayedScenario): Promise<(LocalEnd | undefined)[]> {
   const commit = async (files: Record<string, string | null>, message: string): Promise<void> => {
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(folder, path)), { recursive: true });
@@ -46,7 +43,7 @@ export async function playLocally(
 async function runHere(
   folder: string,
   { event = 'push', tag, files }: Happening,
-  { secrets = {} }: Scenario,
+  { secrets = {} }: PlayedScenario,
   hasBase: boolean,
 ): Promise<LocalEnd> {
   const args = ['run', '--json', '--event', event];

@@ -1,20 +1,16 @@
 /** A scenario through the product as its users run it: pushes, webhooks, server, worker, sandbox, statuses. */
 import type { Run } from '../../src/runs/run.ts';
-import type { Happening, Observed, Scenario } from './scenario.ts';
+import type { Happening, Observed, PlayedScenario } from './scenario.ts';
 import { isOver, poll, type Product, pushBody } from './product.ts';
 
 /** What came of one event. */
-export interface Received {
+interface Received {
   ignored?: string;
   runs: Observed[];
 }
 
 /** Lets everything happen in its order, and gives what came of each event once all is over. */
-export async function playOnServer(
-  product: Product,
-  name: string,
-  scenario: Scenario & { files: Record<string, string> },
-): Promise<Received[]> {
+export async function playOnServer(product: Product, name: string, scenario: PlayedScenario): Promise<Received[]> {
   const repository = `scenarios/${name}`;
   const git = await product.repository(repository);
   if (scenario.base) await git.commit(scenario.files);

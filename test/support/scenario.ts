@@ -5,10 +5,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { Job, Run, Step } from '../../src/runs/run.ts';
+import { freePort } from './free-port.ts';
 
-export const SCENARIOS = new URL('../scenarios/', import.meta.url).pathname;
+const SCENARIOS = new URL('../scenarios/', import.meta.url).pathname;
 
-export interface Scenario {
+interface Scenario {
   /** The files are on `main` before anything happens; else they come with the first event. */
   base?: boolean;
   /** Handed to `impgem run`; the server keeps none yet. */
@@ -16,6 +17,11 @@ export interface Scenario {
   /** Why the server cannot do it. */
   notOnServer?: string;
   events: Happening[];
+}
+
+export interface PlayedScenario extends Scenario {
+  /** Of the repository, by path. */
+  files: Record<string, string>;
 }
 
 export interface Happening {
@@ -64,8 +70,19 @@ export function scenarioNames(): string[] {
   return readdirSync(SCENARIOS).sort();
 }
 
+/** A scenario to be played: its services have ports of their own, as all sandboxes share the machine's loopback. */
+export async function openScenario(name: string): Promise<PlayedScenario> {
+  const scenario = readScenario(name);
+  const port = String(await freePort());
+  const files = Object.entries(scenario.files).map(([path, text]) => [path, text.replaceAll(PORT, port)]);
+  return { ...scenario, files: Object.fromEntries(files) as Record<string, string> };
+}
+
+/** As it stands in the files. */
+const PORT = '28471';
+
 /** A scenario of one event may leave `events` out. */
-export function readScenario(name: string): Scenario & { files: Record<string, string> } {
+export function readScenario(name: string): PlayedScenario {
   const folder = join(SCENARIOS, name);
   const { events, base, secrets, notOnServer, ...only } = JSON.parse(
     readFileSync(join(folder, 'expected.json'), 'utf8'),
