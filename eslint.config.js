@@ -9,6 +9,7 @@ export default tseslint.config(
       '.impgem/**',
       'eslint.config.js',
       '.dependency-cruiser.cjs',
+      'build.js',
       'examples/**',
     ],
   },

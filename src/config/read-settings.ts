@@ -12,7 +12,7 @@ const OF_STEPS =
   /^IMPGEM_(ATTEMPT|CRON|ENV|JOB|JOB_NAME|OUTPUT|PATH|PIPELINE|REPOSITORY|RETRY|RUN|SUMMARY|VERSION|DEBUG)$/;
 
 /** Names of settings whose value must never be shown. */
-export const SECRET_SETTINGS = Object.entries(SettingsSchema.properties)
+const SECRET_SETTINGS = Object.entries(SettingsSchema.properties)
   .filter(([, schema]) => 'secret' in schema)
   .map(([name]) => name);
 

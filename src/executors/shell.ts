@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ImpGemError } from '../errors.ts';
 import { HANDOVER_LIMIT, STEP_PATHS, type Handover, type Task } from './executor.ts';
 
-export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 export const HANDOVER_FILES = ['env', 'output', 'path', 'summary'] as const;
 
@@ -22,7 +22,7 @@ export function shellCommand(shell: Task['shell'], script: string): string[] {
  * Script for `sh -c TEXT sh FOLDER COMMAND...`: enters a folder of the workspace, then becomes the command. It runs inside
  * the step, where links mean what they mean to the step; a folder outside the workspace is refused.
  */
-export const ENTER_FOLDER = `cd -P -- "${STEP_PATHS.workspace}/$1" || { echo "working-directory not found: $1" >&2; exit 1; }
+const ENTER_FOLDER = `cd -P -- "${STEP_PATHS.workspace}/$1" || { echo "working-directory not found: $1" >&2; exit 1; }
 case "$PWD/" in
 ${STEP_PATHS.workspace}/*) shift; exec "$@" ;;
 *) echo "working-directory leaves the workspace: $1" >&2; exit 1 ;;

@@ -5,7 +5,7 @@ import type { LogWriter } from '../worker/ports.ts';
 import { NO_JOB } from './log-key.ts';
 
 /** Bytes of one request at most; the server need not take larger ones. */
-export const LOG_BLOCK = 1024 * 1024;
+const LOG_BLOCK = 1024 * 1024;
 
 /**
  * The log store of a server that shares no disk with us. Every request is repeated while the server is away: the same

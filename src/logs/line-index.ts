@@ -80,7 +80,7 @@ export function encodeMarks(marks: LogMark[]): Buffer {
 }
 
 /** Whole records only: a torn one at the end does not count. */
-export function decodeMarks(bytes: Buffer): LogMark[] {
+function decodeMarks(bytes: Buffer): LogMark[] {
   return Array.from({ length: Math.floor(bytes.length / MARK_SIZE) }, (_, n) => ({
     offset: bytes.readDoubleLE(n * MARK_SIZE),
     line: bytes.readDoubleLE(n * MARK_SIZE + 8),

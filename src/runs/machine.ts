@@ -150,19 +150,6 @@ export function requestCancel(record: RunRecord, rules: Rules, reason: string, n
   return next === record ? record : advance(next, rules, now);
 }
 
-/** A job that waits ends without having run. */
-export function endPending(
-  record: RunRecord,
-  rules: Rules,
-  id: string,
-  end: { state: FinalState; reason: string },
-  now: string,
-): RunRecord {
-  const job = jobOf(record, id);
-  if (job?.state !== 'pending') return record;
-  return advance(finish(record, job, { ...end, outputs: {}, infrastructure: true }, now), rules, now);
-}
-
 /** The group's line has come to this job, or (id '') to the whole run. */
 export function grantGroup(record: RunRecord, rules: Rules, id: string, now: string): RunRecord {
   if (isFinal(record.state)) return record;

@@ -1,5 +1,5 @@
 import type { RunFilter } from './store.ts';
-import { type RunRecord, type State, isFinal } from './run.ts';
+import type { RunRecord, State } from './run.ts';
 
 /** Redis keys of runs. A run is one hash: `v`, `head`, `number`, and `j:<id>` a job; its plan never changes and stands beside it. */
 export const runKey = (id: string): string => `ig:run:${id}`;
@@ -94,5 +94,3 @@ export function recordFrom(fields: Record<string, string>): RunRecord | undefine
     control: Object.fromEntries(stored.map((one) => [one.job.id, one.control])),
   };
 }
-
-export const hasEnded = (record: RunRecord): boolean => isFinal(record.state);
