@@ -125,7 +125,11 @@ export async function startProduct(env: Record<string, string> = {}): Promise<Pr
     async api(path, init = {}) {
       const response = await fetch(`${product.url}${path}`, {
         ...init,
-        headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json', ...Object.fromEntries(new Headers(init.headers)) },
+        headers: {
+          authorization: `Bearer ${TOKEN}`,
+          'content-type': 'application/json',
+          ...Object.fromEntries(new Headers(init.headers)),
+        },
       });
       return (await response.json()) as never;
     },
