@@ -33,7 +33,7 @@ export interface Queues {
   addTicket(ticket: TicketPayload, options: TicketOptions): Promise<void>;
   /** Whether a ticket of this fence waits or is being served. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
-  addStatus(context: string, payload: StatusPayload): Promise<void>;
+  addStatus(line: string, payload: StatusPayload): Promise<void>;
   counts(): Promise<Record<string, Record<string, number>>>;
   close(): Promise<void>;
 }
@@ -109,9 +109,9 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
     async hasTicket(ticket, labels) {
       return (await open(jobQueueName(labels)).getJob(ticketId(ticket))) !== undefined;
     },
-    async addStatus(context, payload) {
-      // One post at a time for each context; what changes meanwhile is looked at once more afterwards.
-      await open(STATUS_QUEUE).add('status', payload, { deduplication: { id: context, keepLastIfActive: true } });
+    async addStatus(line, payload) {
+      // One post at a time of each line; what changes meanwhile is looked at once more afterwards.
+      await open(STATUS_QUEUE).add('status', payload, { deduplication: { id: line, keepLastIfActive: true } });
     },
     async counts() {
       const all = await Promise.all(

@@ -7,7 +7,8 @@ import type { Job, Run, State } from '../runs/run.ts';
 /** Code units of a context that every forge takes. */
 const LONGEST_CONTEXT = 200;
 const FIRST_DELAY_MS = 1000;
-const LONGEST_DELAY_MS = 5 * 60_000;
+/** Soon after a forge is back it has heard everything. */
+const LONGEST_DELAY_MS = 60_000;
 /** What a forge asks for is honoured up to here; GitHub's limits reset within the hour. */
 const LONGEST_RETRY_AFTER_MS = 2 * 3_600_000;
 
@@ -29,16 +30,21 @@ export function describeStatus(run: Run, job: Job | undefined): { state: StatusS
   return { state: STATES[told.state], description: cutDescription(inWords(told, job?.waitingFor)) };
 }
 
-/** What stands at the forge under one context, and whose it is. */
-export interface Posted {
+/** What should stand at the forge under one context, and whose it is. */
+export interface Wanted {
   run: string;
   state: StatusState;
   description: string;
   skipped?: true;
 }
 
+/** What stands there; `unknown` when two posts were under way at once. */
+export interface Posted extends Omit<Wanted, 'state'> {
+  state: StatusState | 'unknown';
+}
+
 /** What should stand there for a job, or for the run itself. */
-export function desiredStatus(run: Run, job: Job | undefined): Posted {
+export function desiredStatus(run: Run, job: Job | undefined): Wanted {
   const skipped = (job ?? run).state === 'skipped';
   return { run: run.id, ...describeStatus(run, job), ...(skipped ? { skipped } : {}) };
 }
@@ -48,9 +54,10 @@ export function desiredStatus(run: Run, job: Job | undefined): Posted {
  * a final of the same run. A skipped job only tells a required check not to wait: it never takes the place of what
  * another run of the commit (for another event) found out, and that one takes its place, whichever is newer.
  */
-export function isDue(want: Posted, posted: Posted | undefined): boolean {
+export function isDue(want: Wanted, posted: Posted | undefined): boolean {
   if (!posted) return true;
   if (posted.run !== want.run) return posted.skipped === want.skipped ? posted.run < want.run : posted.skipped === true;
+  if (posted.state === 'unknown') return true;
   if (want.state === 'pending' && posted.state !== 'pending') return false;
   return posted.state !== want.state || (posted.description !== want.description && want.state !== 'pending');
 }

@@ -10,10 +10,11 @@ import type { StatusPayload } from '../queue/queues.ts';
 import { type ForgeName, parseRepository } from '../runs/event.ts';
 import { jobOf } from '../runs/lookups.ts';
 import type { Job, RunRecord } from '../runs/run.ts';
-import { desiredStatus, isDue, nextRetryDelay, type Posted, statusContext } from './status-poster.ts';
+import { desiredStatus, isDue, nextRetryDelay, type Posted, statusContext, type Wanted } from './status-poster.ts';
 
 const KEEP_SECONDS = 14 * 24 * 3600;
-const MAX_ATTEMPTS = 30;
+/** A forge that is away for longer than this after a run ended is not told any more. */
+const GIVE_UP_MS = 24 * 3600_000;
 const POST_TIMEOUT_MS = 10_000;
 const postedKey = (record: RunRecord): string => `ig:posted:${record.repository}:${record.sha}`;
 
@@ -22,14 +23,25 @@ export interface StatusDelivery {
   deliver(payload: StatusPayload, attempt: number): Promise<number | undefined>;
   /** Job ids ('' for the run itself) whose status is not yet what it should be. */
   due(record: RunRecord): Promise<string[]>;
-  /** Names the line of posts that must stay in order. */
+  /** Names the line of posts of one run and context, of which one at a time is under way. */
   line(record: RunRecord, job: Job | undefined): string;
 }
+
+// Remembers what was posted, unless it is not any more what it was before; then gives what it is.
+const REMEMBER = `
+local now = redis.call('HGET', KEYS[1], ARGV[1])
+if now and now ~= ARGV[2] then return now end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('EXPIRE', KEYS[1], ${KEEP_SECONDS})
+return false
+`;
 
 export interface StatusDeps {
   redis: Redis;
   forges: Map<ForgeName, Forge>;
   getRun(id: string): Promise<RunRecord | undefined>;
+  /** Puts into the queue what is due again. */
+  enqueue(line: string, payload: StatusPayload): Promise<void>;
   prefix: string;
   pageOf(run: string): string;
   /** Hears of every request made to a forge. */
@@ -43,6 +55,37 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
 
   const contextOf = (record: RunRecord, job: Job | undefined): string =>
     statusContext(deps.prefix, record.pipeline, job?.name);
+  const lineOf = (record: RunRecord, job: Job | undefined): string =>
+    createHash('sha256')
+      .update(`${record.id} ${contextOf(record, job)}`)
+      .digest('hex')
+      .slice(0, 32);
+
+  deps.redis.defineCommand('igRememberPost', { lua: REMEMBER });
+  const { igRememberPost } = deps.redis as unknown as { igRememberPost: Remember };
+  const remember = igRememberPost.bind(deps.redis);
+
+  /**
+   * Remembers what was posted. Was another post of the same context under way beside it (of another run; of a server that
+   * stood still), nobody knows which one the forge took last: then whoever is right posts again. True: that is this one.
+   */
+  const settle = async (record: RunRecord, context: string, before: string | null, want: Wanted): Promise<boolean> => {
+    let value: Posted = want;
+    for (let seen = before ?? ''; ;) {
+      const now = await remember(1, postedKey(record), context, seen, JSON.stringify(value));
+      if (now === null) break;
+      const other = JSON.parse(now) as Posted;
+      const ours = other.run === want.run || isDue(want, other);
+      value = { ...(ours ? want : other), state: 'unknown' };
+      seen = now;
+    }
+    if (value.state !== 'unknown') return false;
+    if (value.run === want.run) return true;
+    const winner = await deps.getRun(value.run);
+    const job = winner?.jobs.find((one) => contextOf(winner, one) === context);
+    if (winner) await deps.enqueue(lineOf(winner, job), { run: winner.id, job: job?.id ?? '' });
+    return false;
+  };
 
   return {
     async deliver({ run, job: id }, attempt) {
@@ -74,7 +117,7 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
         message: messageOf(error),
         retryAfterMs: undefined,
       }));
-      const again = !result.ok && result.retry && attempt < MAX_ATTEMPTS;
+      const again = !result.ok && result.retry && !isLongOver(record);
       deps.onPost(forge.name, result.ok ? 'posted' : again ? 'retried' : 'given up');
       if (again) {
         const delay = nextRetryDelay(attempt, result.retryAfterMs);
@@ -85,12 +128,7 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       if (result.ok) deps.log.info(fields, 'status posted');
       else deps.log.warn(fields, `status given up: ${result.message}`);
       // Remembered also when given up, so that it is not due again.
-      await deps.redis
-        .multi()
-        .hset(postedKey(record), context, JSON.stringify(want))
-        .expire(postedKey(record), KEEP_SECONDS)
-        .exec();
-      return undefined;
+      return (await settle(record, context, text, want)) ? 0 : undefined;
     },
     async due(record) {
       const posted = await deps.redis.hgetall(postedKey(record));
@@ -102,9 +140,12 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
         })
         .map((job) => job?.id ?? '');
     },
-    line(record, job) {
-      const name = `${record.repository} ${record.sha} ${contextOf(record, job)}`;
-      return createHash('sha256').update(name).digest('hex').slice(0, 32);
-    },
+    line: lineOf,
   };
+}
+
+type Remember = (count: number, key: string, context: string, before: string, posted: string) => Promise<string | null>;
+
+function isLongOver({ endedAt }: RunRecord): boolean {
+  return endedAt !== undefined && Date.now() - Date.parse(endedAt) > GIVE_UP_MS;
 }
