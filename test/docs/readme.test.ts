@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { globSync } from 'tinyglobby';
 import { expect, test } from 'vitest';
+import { SettingsSchema } from '../../src/config/schema.ts';
 import { settingsTable } from '../../src/config/settings-table.ts';
 import { loadPipeline } from '../../src/pipeline/find-pipelines.ts';
 import { codeBlocks, prose, readText, ROOT } from '../support/markdown.ts';
@@ -13,6 +14,16 @@ test('the settings table is the one of the schema (`npm run docs` writes it)', a
   expect(readme).toMatch(table);
   const current = readme.replace(table, (_, begin: string) => `${begin}${settingsTable()}\n<!-- /settings -->`);
   await expect(current).toMatchFileSnapshot(resolve(ROOT, 'README.md'));
+});
+
+test('.env.example has every setting, with its default', () => {
+  const lines = readText('.env.example').split('\n');
+  for (const [name, schema] of Object.entries(SettingsSchema.properties)) {
+    const shown = lines.filter((line) => line.replace(/^#/, '').startsWith(`${name}=`));
+    expect(shown, name).toHaveLength(1);
+    if (shown[0]?.startsWith('#'))
+      expect(shown[0]).toBe(`#${name}=${'default' in schema ? String(schema.default) : ''}`);
+  }
 });
 
 test('it opens with the two commands', () => {
