@@ -5,6 +5,8 @@ const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
   intake: async () => (await import('./intake.ts')).benchIntake,
   'first-line': async () => (await import('./first-line.ts')).benchFirstLine,
   steps: async () => (await import('./steps.ts')).benchSteps,
+  'docker-gap': async () => (await import('./gap.ts')).benchGap,
+  'docker-steps': async () => (await import('./ten-steps.ts')).benchTenSteps,
   log: async () => (await import('./log.ts')).benchLog,
   'log-store': async () => (await import('./log-store.ts')).benchLogStore,
   idle: async () => (await import('./idle.ts')).benchIdle,
