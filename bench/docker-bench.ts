@@ -9,7 +9,7 @@ import { createDockerExecutor } from '../src/executors/docker/docker-executor.ts
 import { connectEngine } from '../src/executors/docker/engine.ts';
 import type { Executor, JobSandbox, Task } from '../src/executors/executor.ts';
 
-export const IMAGE = 'debian:bookworm-slim';
+const IMAGE = 'debian:bookworm-slim';
 const LIMITS = { memory: 2 * 1024 ** 3, cpu: 2, pids: 1024 };
 
 export interface DockerBench {
