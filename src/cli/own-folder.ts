@@ -1,6 +1,7 @@
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError } from '../errors.ts';
+import { processStart } from '../process-start.ts';
 
 /**
  * Takes the data folder for this process: a second one is told that one is running. Survives a kill -9: a file left by a
@@ -12,13 +13,13 @@ export async function ownFolder(folder: string): Promise<() => Promise<void>> {
   for (let tries = 0; tries < 2; tries++) {
     try {
       const handle = await open(file, 'wx', 0o600);
-      await handle.writeFile(`${process.pid} ${(await startTime(process.pid)) ?? ''}\n`);
+      await handle.writeFile(`${process.pid} ${processStart(process.pid)}\n`);
       await handle.close();
       return () => rm(file, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       const [pid = '', started = ''] = (await readFile(file, 'utf8').catch(() => '')).trim().split(' ');
-      if (pid !== '' && (await startTime(Number(pid))) === started && started !== '')
+      if (pid !== '' && processStart(Number(pid)) === started && started !== '')
         throw new ImpGemError(
           'already-running',
           `impgem up is running already on ${folder} (process ${pid}); stop it first, or set IMPGEM_DATA`,
@@ -27,10 +28,4 @@ export async function ownFolder(folder: string): Promise<() => Promise<void>> {
     }
   }
   throw new ImpGemError('already-running', `Another impgem up is just starting on ${folder}`);
-}
-
-/** Clock ticks after boot at which the process started: tells a reused pid apart. Undefined: no such process. */
-async function startTime(pid: number): Promise<string | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }

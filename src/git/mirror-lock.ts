@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError } from '../errors.ts';
+import { processStart } from '../process-start.ts';
 
 const POLL_MS = 20;
 
@@ -15,7 +15,7 @@ const POLL_MS = 20;
  */
 export function createMirrorLock(options: { staleMs: number }) {
   const queues = new Map<string, Promise<unknown>>();
-  const me = `${process.pid} ${startTime(process.pid)} ${hostname()}`;
+  const me = `${process.pid} ${processStart(process.pid)} ${hostname()}`;
 
   /** Gives whether another had it. */
   async function acquire(file: string, signal: AbortSignal | undefined): Promise<boolean> {
@@ -80,24 +80,9 @@ async function taken(own: string, file: string): Promise<boolean> {
 async function isStale(file: string, staleMs: number): Promise<boolean> {
   try {
     const [pid = '', started = '', host = ''] = (await readFile(file, 'utf8')).split(' ');
-    if (host === hostname() && startTime(Number(pid)) !== started) return true;
+    if (host === hostname() && processStart(Number(pid)) !== started) return true;
     return Date.now() - (await stat(file)).mtimeMs > staleMs;
   } catch {
     return false; // Given back meanwhile.
-  }
-}
-
-/** Start of a process in clock ticks since boot, `alive` where /proc does not exist, '' when there is no such process. */
-function startTime(pid: number): string {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return '';
-  }
-  try {
-    // The name in brackets may hold spaces; after it, the start time is the 20th field.
-    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19] ?? '';
-  } catch {
-    return 'alive';
   }
 }

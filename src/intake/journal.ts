@@ -1,19 +1,23 @@
 /**
  * Deliveries that came while Redis was away, on disk and in order. A line is on disk (fsync) before its delivery is
- * answered; many that come at once share one fsync. What a dead server left is taken over at the next start.
+ * answered; many that come at once share one fsync. What a dead server left is taken over, by whoever sees it first.
  */
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { InfrastructureError, messageOf } from '../errors.ts';
+import { processStart } from '../process-start.ts';
 
 export interface Journal<Entry> {
   /** Entries not yet replayed. */
   pending(): number;
-  /** Durable when it settles. Throws InfrastructureError `journal-full` (retryable). */
+  /** Durable when it settles. Throws InfrastructureError `journal-full` or `journal-disk` (retryable). */
   append(entry: Entry): Promise<void>;
   /** Hands every entry to `take`, oldest first; stops at the first that throws, and goes on there the next time. */
   replay(take: (entry: Entry) => Promise<void>): Promise<void>;
+  /** Takes over what dead servers left; gives how many entries. Done at the start and every few seconds. */
+  adopt(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -23,52 +27,106 @@ export interface JournalOptions {
   maxBytes: number;
 }
 
-const NAME = /^(\d+)-[0-9a-f]+\.jsonl$/;
+const BEAT_MS = 10_000;
+/** The file of a server elsewhere, which we cannot ask, is touched every BEAT_MS while it lives. */
+const SILENT_MS = 60_000;
+/** Time first: what a server took over stands before what came to it later. */
+const NAME = /^[0-9a-z]{8}-[0-9a-f]{8}-([0-9a-f]{8})-(\d+)-([0-9a-z]+)\.jsonl$/;
+const host = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+
+interface Waiting<Entry> {
+  line: string;
+  entry: Entry;
+  done: () => void;
+  failed: (error: unknown) => void;
+}
 
 export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): Promise<Journal<Entry>> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const file = join(folder, `${process.pid}-${randomBytes(4).toString('hex')}.jsonl`);
+  let own = '';
+  /** Files of ours that exist. */
+  const files = new Set<string>();
   // In memory as well: a bounded number of small events, so that replay reads no file.
   const entries: Entry[] = [];
   let bytes = 0;
   let handle: FileHandle | undefined;
-  let waiting: { line: string; entry: Entry; done: () => void; failed: (error: unknown) => void }[] = [];
-  let flushing: Promise<void> | undefined;
+  /** The last write failed, and may have left half a line. */
+  let torn = false;
+  let waiting: Waiting<Entry>[] = [];
   let replaying: Promise<void> | undefined;
 
+  // One thing at a time happens to the file: nothing is written while it goes.
+  let last: Promise<void> = Promise.resolve();
+  const inTurn = (work: () => Promise<void>): Promise<void> => {
+    const turn = last.then(work);
+    last = turn.catch(() => undefined);
+    return turn;
+  };
+
   const flush = async (): Promise<void> => {
-    while (waiting.length > 0) {
-      const batch = waiting;
-      waiting = [];
-      try {
-        handle ??= await open(file, 'a', 0o600);
-        await handle.writeFile(batch.map((one) => one.line).join(''));
-        await handle.sync();
-        for (const one of batch) {
-          entries.push(one.entry);
-          one.done();
-        }
-      } catch (error) {
-        const failure = new InfrastructureError('journal-disk', `The journal cannot be written: ${messageOf(error)}`, {
-          cause: error,
-          retryable: true,
-        });
-        for (const one of batch) one.failed(failure);
+    const batch = waiting;
+    waiting = [];
+    if (batch.length === 0) return;
+    try {
+      handle ??= await open(own, 'a', 0o600);
+      files.add(own);
+      await handle.writeFile((torn ? '\n' : '') + batch.map((one) => one.line).join(''));
+      torn = false;
+      await handle.sync();
+      for (const one of batch) {
+        entries.push(one.entry);
+        one.done();
+      }
+    } catch (error) {
+      torn = true;
+      const failure = new InfrastructureError('journal-disk', `The journal cannot be written: ${messageOf(error)}`, {
+        cause: error,
+        retryable: true,
+      });
+      for (const one of batch) {
+        bytes -= one.line.length;
+        one.failed(failure);
       }
     }
   };
 
   const forget = async (): Promise<void> => {
+    if (entries.length > 0 || waiting.length > 0) return;
     await handle?.close();
     handle = undefined;
+    for (const file of files) await rm(file, { force: true });
+    files.clear();
     bytes = 0;
-    await rm(file, { force: true });
+    torn = false;
   };
 
-  for (const line of await takeOver(folder, file)) {
-    entries.push(JSON.parse(line) as Entry);
-    bytes += line.length + 1;
-  }
+  const adopt = async (): Promise<number> => {
+    let count = 0;
+    for (const name of (await readdir(folder)).sort()) {
+      if (!(await isLeft(folder, name))) continue;
+      const file = join(folder, newName());
+      // Whose renaming succeeds has it.
+      if (!(await rename(join(folder, name), file).then(() => true, isGone))) continue;
+      files.add(file);
+      for (const line of (await readFile(file, 'utf8')).split('\n')) {
+        const entry = parseLine(line) as Entry | undefined;
+        if (entry === undefined) continue;
+        entries.push(entry);
+        bytes += line.length + 1;
+        count++;
+      }
+    }
+    return count;
+  };
+
+  await adopt();
+  own = join(folder, newName());
+  const beat = setInterval(() => {
+    const now = new Date();
+    // Lost beats harm nobody: what is taken over twice is dropped as a duplicate.
+    for (const file of files) utimes(file, now, now).catch(() => undefined);
+    adopt().catch(() => undefined);
+  }, BEAT_MS).unref();
 
   return {
     pending: () => entries.length + waiting.length,
@@ -85,7 +143,7 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
       bytes += line.length;
       return new Promise((done, failed) => {
         waiting.push({ line, entry, done, failed });
-        flushing ??= flush().finally(() => (flushing = undefined));
+        if (waiting.length === 1) void inTurn(flush);
       });
     },
     replay(take) {
@@ -94,39 +152,48 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
           await take(first);
           entries.shift();
         }
-        // Nothing may be half-written while the file goes.
-        if (waiting.length === 0 && flushing === undefined) await forget();
+        await inTurn(forget);
       };
       replaying ??= run().finally(() => (replaying = undefined));
       return replaying;
     },
+    adopt,
     async close() {
-      await flushing;
+      clearInterval(beat);
+      await inTurn(forget);
       await handle?.close();
+      handle = undefined;
     },
   };
 }
 
-/** Lines of the files of servers that are gone, now in a file of ours. A torn last line was never answered. */
-async function takeOver(folder: string, file: string): Promise<string[]> {
-  const left = (await readdir(folder)).sort().filter((name) => {
-    const pid = NAME.exec(name)?.[1];
-    return pid !== undefined && !isAlive(Number(pid));
-  });
-  const texts = await Promise.all(left.map((name) => readFile(join(folder, name), 'utf8')));
-  const lines = texts.flatMap((text) => text.split('\n').slice(0, -1));
-  if (lines.length > 0) await writeFile(file, `${lines.join('\n')}\n`, { mode: 0o600, flush: true });
-  for (const name of left) await rm(join(folder, name), { force: true });
-  return lines;
+let lastName = 0;
+
+function newName(): string {
+  lastName = Math.max(Date.now(), lastName + 1);
+  const time = lastName.toString(36).padStart(8, '0');
+  return `${time}-${randomBytes(4).toString('hex')}-${host}-${process.pid}-${processStart(process.pid)}.jsonl`;
 }
 
-function isAlive(pid: number): boolean {
-  // In a container every server may have this same pid; a file with our own is our predecessor's.
-  if (pid === process.pid) return false;
+/** A line that was torn by a crash or a full disk was never answered. */
+function parseLine(line: string): unknown {
   try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    return line === '' ? undefined : JSON.parse(line);
+  } catch {
+    return undefined;
   }
+}
+
+/** Whether a file is a journal whose server is gone. */
+async function isLeft(folder: string, name: string): Promise<boolean> {
+  const [, where, pid, start] = NAME.exec(name) ?? [];
+  if (where === undefined) return false;
+  if (where === host) return processStart(Number(pid)) !== start;
+  const found = await stat(join(folder, name)).catch(() => undefined);
+  return found !== undefined && Date.now() - found.mtimeMs > SILENT_MS;
+}
+
+function isGone(error: unknown): false {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+  throw error;
 }

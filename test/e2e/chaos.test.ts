@@ -1,0 +1,12 @@
+import { expect, it } from 'vitest';
+import { runChaos } from '../../bench/chaos/run-chaos.ts';
+
+// The short form of `npm run bench -- chaos`; its seed is printed, so that what it finds can be looked for again.
+it('loses nothing while servers, workers and Redis are killed and the forge fails', async () => {
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  console.info(`chaos: seed ${seed}`);
+  const report = await runChaos({ seed, pushes: 40, strikes: 25, troubleMs: 45_000, quietMs: 180_000 });
+  console.info(JSON.stringify(report));
+  expect(report.faults).toEqual([]);
+  expect(report.accepted).toBeGreaterThan(30);
+}, 300_000);
