@@ -1,4 +1,4 @@
-import { appendFile, lstat, mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, lstat, mkdir, realpath, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError } from '../errors.ts';
 import type { CloneSource } from '../forges/forge.ts';
@@ -33,12 +33,14 @@ export async function fillSubmodules(
   const found = await findSubmodules(inside);
   if (found.length > MOST || (found.length > 0 && depth >= DEEPEST))
     throw new ImpGemError('submodule-refused', `More than ${MOST} submodules, or more than ${DEEPEST} levels of them`);
+  const root = await realpath(folder);
   for (const submodule of found) {
     const from = { ...source, url: submoduleUrl(submodule, source.url) };
     checkCloneUrl(from.url, call.allowFile);
     const target = join(folder, submodule.path);
     // git has made an empty folder for it; anything else is a trick.
-    if (!(await lstat(target)).isDirectory()) refuse(submodule, 'is not a folder');
+    if (!(await lstat(target)).isDirectory() || (await realpath(target)) !== join(root, submodule.path))
+      refuse(submodule, 'is not a folder');
     await fetchInto({ ...call, source: from }, target, submodule.sha);
     const name = submodule.name.replace(/["\\]/g, '\\$&');
     await appendFile(join(folder, '.git/config'), `[submodule "${name}"]\n\tactive = true\n\turl = ${from.url}\n`);
@@ -47,10 +49,11 @@ export async function fillSubmodules(
 }
 
 async function findSubmodules(call: Omit<GitCall, 'args'>): Promise<Submodule[]> {
-  const tree = await runGit({ ...call, args: ['ls-tree', '-r', '-z', '--full-tree', 'HEAD'] });
+  // Not of the tree: a stranger's can hold `a` as a link and as a folder. The index is what was checked out.
+  const index = await runGit({ ...call, args: ['ls-files', '--stage', '-z'] });
   const links = new Map<string, string>();
-  for (const line of tree.toString('utf8').split('\0')) {
-    const [, sha = '', path = ''] = /^160000 commit ([0-9a-f]+)\t(.*)$/s.exec(line) ?? [];
+  for (const line of index.toString('utf8').split('\0')) {
+    const [, sha = '', path = ''] = /^160000 ([0-9a-f]+) 0\t(.*)$/s.exec(line) ?? [];
     if (path !== '' && isObjectId(sha)) links.set(path, sha);
   }
   if (links.size === 0) return [];

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createGit, type Git } from '../../src/git/git.ts';
@@ -62,12 +62,12 @@ async function link(
   return commit;
 }
 
-async function make(sha: string): Promise<string> {
+async function make(sha: string, clone = CLONE): Promise<string> {
   const folder = join(temp.path, `workspace-${++counter}`);
   await mkdir(folder);
   const source = { url: `${server.url}/maria/gem.git`, credentials: CREDENTIALS };
   const repository = 'gitea/maria/gem';
-  await git.createWorkspace(repository, { folder, source, ref: 'refs/heads/main', sha, clone: CLONE, branch: 'main' });
+  await git.createWorkspace(repository, { folder, source, ref: 'refs/heads/main', sha, clone, branch: 'main' });
   return folder;
 }
 
@@ -124,4 +124,40 @@ test('a link where the submodule should be is not followed', async () => {
   const folder = await make(sha);
   expect(existsSync(join(temp.path, 'x'))).toBe(false);
   expect(existsSync(join(folder, 'evil'))).toBe(true);
+});
+
+/** A commit whose tree holds `a` twice: a folder with `b` in it, and a link to `target`. git itself makes no such tree. */
+async function commitTwoFaced(target: string, b: string, files: Record<string, string>): Promise<string> {
+  const write = async (kind: string, content: Buffer | string): Promise<string> => {
+    const file = join(temp.path, `object-${++counter}`);
+    await writeFile(file, content);
+    return parent.git('hash-object', '-t', kind, '-w', '--literally', file);
+  };
+  const entry = (mode: string, name: string, id: string) =>
+    Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(id, 'hex')]);
+  const entries: Buffer[] = [];
+  for (const [name, text] of Object.entries(files)) entries.push(entry('100644', name, await write('blob', text)));
+  const inner = await write(
+    'tree',
+    entry(b.length === 40 ? '160000' : '100644', 'b', b.length === 40 ? b : await write('blob', b)),
+  );
+  const link = await write('blob', target);
+  const tree = await write('tree', Buffer.concat([...entries, entry('40000', 'a', inner), entry('120000', 'a', link)]));
+  const commit = await parent.git('commit-tree', '-m', 'Two faces', tree);
+  await parent.git('push', '-q', '--force', 'origin', `${commit}:refs/heads/main`);
+  return commit;
+}
+
+test('a tree that is a link and a folder at once leads no submodule out of the workspace', async () => {
+  const outside = join(temp.path, 'outside');
+  await mkdir(join(outside, 'b'), { recursive: true });
+  const modules = '[submodule "x"]\n\tpath = a/b\n\turl = ../../lib/tool\n';
+  const sha = await commitTwoFaced(outside, librarySha, { '.gitmodules': modules });
+  await make(sha).catch(() => undefined);
+  expect(await readdir(join(outside, 'b'))).toEqual([]);
+});
+
+test('nor is it handed to git-lfs, which would write through the link', async () => {
+  const sha = await commitTwoFaced(join(temp.path, 'outside'), 'version https://git-lfs.github.com/spec/v1', {});
+  await expect(make(sha, { ...CLONE, lfs: true })).rejects.toMatchObject({ code: 'tree-malformed' });
 });
