@@ -30,10 +30,10 @@ export async function playLocally(folder: string, scenario: PlayedScenario): Pro
   const ends: (LocalEnd | undefined)[] = [];
   for (const [index, happening] of scenario.events.entries()) {
     const { branch = 'main', message = 'Change' } = happening;
-    if ((await git(folder, 'symbolic-ref', '--short', 'HEAD')) !== branch)
+    if (!happening.again && (await git(folder, 'symbolic-ref', '--short', 'HEAD')) !== branch)
       await git(folder, 'checkout', '-q', '-b', branch);
     const files = index === 0 && !scenario.base ? scenario.files : {};
-    await commit({ ...files, ...happening.files }, message);
+    if (!happening.again) await commit({ ...files, ...happening.files }, message);
     if (happening.notLocally !== undefined) ends.push(undefined);
     else ends.push(await runHere(folder, happening, scenario, index > 0 || scenario.base === true));
   }
@@ -50,7 +50,8 @@ async function runHere(
   if (tag !== undefined) args.push('--tag', tag);
   if (event === 'pull_request') args.push('--branch', 'main');
   // What git says on the server, which compares with the commit before.
-  if (hasBase && event !== 'tag') args.push('--changed', ...Object.keys(files ?? {}));
+  const changed = hasBase && event !== 'tag' ? Object.keys(files ?? {}) : [];
+  if (changed.length > 0) args.push('--changed', ...changed);
   if (Object.keys(secrets).length > 0) args.push('--secrets-file', '-');
   const child = spawn(process.execPath, [resolve('dist/impgem.js'), ...args], {
     cwd: folder,

@@ -25,7 +25,10 @@ export async function playOnServer(product: Product, name: string, scenario: Pla
     else await concluded(product, sent.id);
     if (happening.go) await git.git('push', '-q', 'origin', 'HEAD:refs/heads/go');
   }
-  return Promise.all(deliveries.map(({ id, sha }) => conclude(product, id, sha)));
+  const received = await Promise.all(deliveries.map(({ id, sha }) => conclude(product, id, sha)));
+  for (const [context, state] of Object.entries(scenario.statuses ?? {}))
+    await shows(product, deliveries, context, state);
+  return received;
 }
 
 const hasStepRunning = ({ jobs }: Run): boolean =>
@@ -41,7 +44,9 @@ async function send(product: Product, name: string, happening: Happening): Promi
   const before = await repository
     .git('rev-parse', '-q', '--verify', `refs/heads/${branch}`)
     .catch(() => '0'.repeat(40));
-  const sha = await repository.commit(files, { branch, message });
+  const sha = happening.again
+    ? await repository.git('rev-parse', branch)
+    : await repository.commit(files, { branch, message });
   const push = pushBody(name, branch, before, sha, message) as Record<string, unknown>;
   if (event === 'push') return { id: (await product.send('push', push)).body.delivery, sha };
   if (event === 'tag') {
@@ -62,6 +67,16 @@ async function send(product: Product, name: string, happening: Happening): Promi
   };
   const body = { action: 'opened', number: 1, pull_request, repository: push['repository'], sender: push['sender'] };
   return { id: (await product.send('pull_request', body)).body.delivery, sha };
+}
+
+/** Settles when a context of one of these commits has come to this state. */
+async function shows(product: Product, commits: { sha: string }[], context: string, state: string): Promise<void> {
+  await poll(() => {
+    const posts = product.forge.posts.filter(
+      (post) => post.context === context && commits.some(({ sha }) => sha === post.sha),
+    );
+    return Promise.resolve(posts.at(-1)?.state === state || undefined);
+  });
 }
 
 interface Delivery {
@@ -108,14 +123,17 @@ async function conclude(product: Product, id: string, sha: string): Promise<Rece
 
 const STATUS: Partial<Record<Run['state'], string>> = { succeeded: 'success', skipped: 'success', failed: 'failure' };
 
-/** Every job (or the run, when it has none) is told to the forge, as what it ended. */
+/** Every job (or the run, when it has none) is told to the forge as what it ended; a skipped one may leave what is there. */
 async function reported(product: Product, run: Run, sha: string): Promise<void> {
   const told = run.jobs.length > 0 ? run.jobs : [{ name: undefined, state: run.state }];
   for (const { name, state } of told) {
     const context = ['impgem', run.pipeline, name].filter((part) => part !== undefined).join('/');
     await poll(() => {
       const posts = product.forge.posts.filter((post) => post.sha === sha && post.context === context);
-      return Promise.resolve(posts.at(-1)?.state === (STATUS[state] ?? 'error') || undefined);
+      const last = posts.at(-1)?.state;
+      return Promise.resolve(
+        (state === 'skipped' ? last !== undefined : last === (STATUS[state] ?? 'error')) || undefined,
+      );
     });
   }
 }

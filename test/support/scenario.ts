@@ -16,6 +16,8 @@ interface Scenario {
   secrets?: Record<string, string>;
   /** Why the server cannot do it. */
   notOnServer?: string;
+  /** What stands at the forge in the end, by context, where it is not simply what each job ended as. */
+  statuses?: Record<string, string>;
   events: Happening[];
 }
 
@@ -30,6 +32,8 @@ export interface Happening {
   branch?: string;
   tag?: string;
   message?: string;
+  /** Of the commit that is there; default: of a new one. */
+  again?: boolean;
   /** Written before the event; null removes. */
   files?: Record<string, string | null>;
   /** What the pull request's target has gained since it branched off. */
@@ -84,7 +88,7 @@ const PORT = '28471';
 /** A scenario of one event may leave `events` out. */
 export function readScenario(name: string): PlayedScenario {
   const folder = join(SCENARIOS, name);
-  const { events, base, secrets, notOnServer, ...only } = JSON.parse(
+  const { events, base, secrets, notOnServer, statuses, ...only } = JSON.parse(
     readFileSync(join(folder, 'expected.json'), 'utf8'),
   ) as Partial<Scenario> & Happening;
   const paths = readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -95,6 +99,7 @@ export function readScenario(name: string): PlayedScenario {
     ...(base === undefined ? {} : { base }),
     ...(secrets === undefined ? {} : { secrets }),
     ...(notOnServer === undefined ? {} : { notOnServer }),
+    ...(statuses === undefined ? {} : { statuses }),
     events: events ?? [only],
     files: Object.fromEntries(paths.map((path) => [relative(folder, path), readFileSync(path, 'utf8')])),
   };
