@@ -22,7 +22,7 @@ export function shellCommand(shell: Task['shell'], script: string): string[] {
  * Script for `sh -c TEXT sh FOLDER COMMAND...`: enters a folder of the workspace, then becomes the command. It runs inside
  * the step, where links mean what they mean to the step; a folder outside the workspace is refused.
  */
-const ENTER_FOLDER = `cd -P -- "${STEP_PATHS.workspace}/$1" || { echo "working-directory not found: $1" >&2; exit 1; }
+const ENTER_FOLDER = `cd -P -- "${STEP_PATHS.workspace}/$1" 2>/dev/null || { echo "working-directory not found: $1" >&2; exit 1; }
 case "$PWD/" in
 ${STEP_PATHS.workspace}/*) shift; exec "$@" ;;
 *) echo "working-directory leaves the workspace: $1" >&2; exit 1 ;;
