@@ -43,7 +43,7 @@ export async function fetchRef(
       refused = error;
     }
   }
-  throw new ImpGemError('commit-unknown', `The remote has no ${sha ?? ref} any more`, { cause: refused });
+  throw new ImpGemError('commit-unknown', `The remote has no ${sha ?? ref}`, { cause: refused });
 }
 
 function refspec(ref: string): string {

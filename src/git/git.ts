@@ -22,7 +22,7 @@ export interface GitOptions {
 }
 
 interface CommitRequest {
-  /** Full ref. */
+  /** Full ref, or a commit id. */
   ref: string;
   /** Commit or annotated tag; absent: what the ref points at now. */
   sha?: string;
@@ -181,8 +181,10 @@ function parseRefs(text: string): Map<string, string> {
   return refs;
 }
 
+/** A manual run of a commit has no other name than its id. */
 function checkRef(ref: string): void {
-  if (!isRefName(ref)) throw new InputError('ref-invalid', `${JSON.stringify(ref)} is not a full reference`);
+  if (!isRefName(ref) && !isObjectId(ref))
+    throw new InputError('ref-invalid', `${JSON.stringify(ref)} is not a full reference`);
 }
 
 function checkSha(sha: string): void {

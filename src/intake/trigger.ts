@@ -33,17 +33,26 @@ export function createTrigger({ planner, forges, allowed, isRefName }: TriggerDe
     try {
       const { runs, reason } = await planner.plan(event, `manual ${randomUUID()}`);
       if (runs.length === 0)
-        throw new InputError('no-pipeline', `${repository} has ${reason ?? 'nothing to run'}`, { status: 422 });
+        throw new InputError('pipeline-missing', `${repository} has ${reason ?? 'nothing to run'}`, { status: 422 });
       return runs;
     } catch (error) {
-      if (error instanceof InputError || error instanceof InfrastructureError || !(error instanceof ImpGemError))
-        throw error;
-      throw new InputError(error.code, error.message, {
-        status: error.code === 'commit-unknown' ? 404 : 422,
-        cause: error,
-      });
+      throw asInputError(error);
     }
   };
+}
+
+const NOT_THERE = ['commit-unknown', 'git-no-repository'];
+const NOT_FOR_US = ['git-refused', 'git-redirected'];
+
+/** What the forge will not give, however often one asks, is the caller's to correct; what is away for now is not. */
+function asInputError(error: unknown): unknown {
+  if (!(error instanceof ImpGemError) || error instanceof InputError) return error;
+  const isFinal = NOT_THERE.includes(error.code) || NOT_FOR_US.includes(error.code);
+  if (error instanceof InfrastructureError && !isFinal) return error;
+  return new InputError(error.code, error.message, {
+    status: NOT_THERE.includes(error.code) ? 404 : 422,
+    cause: error,
+  });
 }
 
 /** `main`, `refs/heads/main`, `refs/tags/v1` or a full commit id. */

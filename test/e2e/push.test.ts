@@ -146,7 +146,7 @@ describe('a push', () => {
 
 describe('a manual run', () => {
   it('is started by ref, run again, and cancelled', async () => {
-    await product.push(
+    const { sha } = await product.push(
       'gem/manual',
       { '.impgem.yml': 'steps: [{ name: wait, run: "echo up; sleep 600" }]\n', x: 'y' },
       { message: 'x [skip ci]' },
@@ -166,6 +166,12 @@ describe('a manual run', () => {
     await expect
       .poll(() => product.api(`/api/runs/${started.id}`), { timeout: 10_000 })
       .toMatchObject({ state: 'cancelled' });
+    const ofCommit = await product.api<{ id: string }>('/api/runs', {
+      method: 'POST',
+      body: JSON.stringify({ repository: 'gitea/gem/manual', ref: sha }),
+    });
+    expect(ofCommit).toMatchObject({ event: 'manual', ref: sha, sha });
+    await product.api(`/api/runs/${ofCommit.id}/cancel`, { method: 'POST' });
     const again = await product.api<{ id: string }>(`/api/runs/${started.id}/rerun`, { method: 'POST' });
     expect(again).toMatchObject({ rerunOf: started.id });
     await product.api(`/api/runs/${again.id}/cancel`, { method: 'POST' });

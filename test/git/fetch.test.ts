@@ -46,6 +46,12 @@ function fresh(options: { fetchTimeoutMs?: number } = {}): { git: Git; folder: s
 const source = () => ({ url: `${server.url}/maria/gem.git`, credentials: CREDENTIALS });
 
 describe('fetchCommit', () => {
+  test('takes a commit that has no other name than its id', async () => {
+    const { git } = fresh();
+    const sha = await remote.git('rev-parse', 'main');
+    expect((await git.fetchCommit(source(), REPOSITORY, { ref: sha, sha })).sha).toBe(sha);
+  });
+
   test('gives the commit with its message and author', async () => {
     const { git } = fresh();
     const sha = await remote.git('rev-parse', 'main');
