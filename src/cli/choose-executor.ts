@@ -56,7 +56,8 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     workerName: settings.IMPGEM_WORKER_NAME ?? hostname(),
     folder: join(data.root, 'warm'),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
-    ...(use.warm ? { image: settings.IMPGEM_IMAGE } : { warmSlots: 0 }),
+    image: settings.IMPGEM_IMAGE,
+    ...(use.warm ? {} : { warmSlots: 0 }),
   });
 }
 

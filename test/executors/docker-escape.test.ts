@@ -301,6 +301,28 @@ describe('hostile images', () => {
     }
   });
 
+  it("are never run with rights of ours: rules of the network are set in the operator's image", async () => {
+    const tag = `impgem-hostile-chroot-${process.pid}`;
+    const planted = join(tmpdir(), `impgem-planted-${process.pid}`);
+    const plant = `printf '#!/bin/sh\\ntouch /engine${planted}\\n' > /usr/sbin/chroot && chmod +x /usr/sbin/chroot`;
+    const made = `${tag}-made`;
+    await execa('docker', ['run', '--name', made, BASE_IMAGE, 'sh', '-c', plant]);
+    await execa('docker', ['commit', made, tag]);
+    await execa('docker', ['rm', made]);
+    // A worker that has just begun, and whose first job names this image.
+    const fresh = await createDockerExecutor(bench.options);
+    try {
+      const first = await openJob(fresh, tag);
+      expect((await first.run('echo fine')).text).toBe('fine\n');
+      await first.close();
+      expect(existsSync(planted)).toBe(false);
+    } finally {
+      await fresh.close();
+      await rm(planted, { force: true });
+      await execa('docker', ['rmi', '-f', tag]);
+    }
+  });
+
   it('with a name that is no name are refused before the engine hears of them', async () => {
     for (const image of [
       '--privileged',

@@ -40,6 +40,7 @@ export async function openEngineBench(more: Partial<DockerOptions> = {}): Promis
       folder: join(folder, 'slots'),
       logLimit: 256 * 1024 * 1024,
       warmSlots: 0,
+      image: BASE_IMAGE,
       ...more,
     },
     leftovers: async () => [

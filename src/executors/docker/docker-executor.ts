@@ -27,15 +27,16 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const { docker } = engine;
   await engineCall('use the Docker engine', () => docker.ping());
   const labels = { [LABEL.instance]: options.instance, [LABEL.worker]: options.workerName };
-  const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? []);
-  const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => rules.forget());
   const images = createImages(docker, options);
+  const ownImage = () => images.ensure(options.image, () => undefined).then(() => options.image);
+  const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? [], ownImage);
+  const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => rules.forget());
   const starts = createStartQueue();
   const report = options.onProblem ?? (() => undefined);
   const removal = createRemoval(docker, () => delay(HEAD_START_MS).then(() => starts.quiet()), report);
   const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules };
   const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
-  if (options.image !== undefined) void warmUp(options.image);
+  if (options.warmSlots !== 0) void warmUp(options.image);
 
   /** So that not even the first job waits. Nothing is pulled for it. */
   async function warmUp(image: string): Promise<void> {

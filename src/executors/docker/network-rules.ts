@@ -14,24 +14,30 @@ const LINK_LOCAL = '169.254.0.0/16';
 const CIDR = /^[0-9a-fA-F.:]+(\/\d{1,3})?$/;
 
 export interface NetworkRules {
-  /** Sets the rules once; `image` must be on the engine, with sh and chroot. Rejects `network-rules` when they cannot be set. */
-  ensure(image: string): Promise<void>;
+  /** Sets the rules once. Rejects `network-rules` when they cannot be set. */
+  ensure(): Promise<void>;
   /** The engine was restarted, its host perhaps as well: the next `ensure` sets them again. */
   forget(): void;
 }
 
+/**
+ * `image` gives an image that is on the engine, with chroot. What runs in it sees the whole disk of the engine's host, so
+ * it must be the operator's: `chroot` of an image that a pipeline names is a stranger's program.
+ */
 export function createNetworkRules(
   docker: Docker,
   labels: Record<string, string>,
   blockedNetworks: string[],
+  image: () => Promise<string>,
 ): NetworkRules {
   let set: Promise<void> | undefined;
   const script = renderRules(blockedNetworks);
 
-  async function apply(image: string): Promise<void> {
+  async function apply(): Promise<void> {
+    const own = await image();
     const container = await engineCall('create a container that sets network rules', () =>
       docker.createContainer({
-        Image: image,
+        Image: own,
         Entrypoint: ['chroot', '/engine', '/bin/sh', '-c', script],
         Cmd: [],
         User: '0',
@@ -64,9 +70,9 @@ export function createNetworkRules(
   }
 
   return {
-    ensure(image) {
+    ensure() {
       if (set) return set;
-      const attempt = apply(image);
+      const attempt = apply();
       set = attempt;
       attempt.catch(() => {
         if (set === attempt) set = undefined;

@@ -28,8 +28,11 @@ export interface DockerOptions extends EngineAddress {
   logLimit: number;
   /** Sets of containers kept ready between jobs; default 1. 0: none. */
   warmSlots?: number;
-  /** Default image of jobs: the first one finds containers of it warm, if the engine has it. */
-  image?: string;
+  /**
+   * The operator's image, for jobs that name none: the first one finds containers of it warm, if the engine has it. What
+   * we run ourselves with rights that no step has runs in it alone, never in an image that a pipeline names.
+   */
+  image: string;
   /** Hears of what went wrong in the background: a removal, warming up. */
   onProblem?: (error: unknown) => void;
   /** Networks (CIDR) that no step may reach, besides the engine's own addresses and link-local ones. */

@@ -53,7 +53,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   await makeFolders(folder);
   await parts.images.ensure(wanted.image, wanted.note ?? (() => undefined));
   // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
-  const rules = parts.rules.ensure(wanted.image).catch(parts.options.onProblem ?? (() => undefined));
+  const rules = parts.rules.ensure().catch(parts.options.onProblem ?? (() => undefined));
   const network = await engineCall('create the network of a job', () =>
     docker.createNetwork({
       Name: networkName(id),
