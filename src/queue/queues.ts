@@ -43,15 +43,19 @@ export interface TicketOptions {
   delayMs: number;
 }
 
-/** The queue of the jobs that need these labels; without labels any worker serves it. */
+/**
+ * The queue of the jobs that need these labels; without labels any worker serves it. Labels are a stranger's text, and in
+ * the name of a queue neither `:` (BullMQ's) nor `+` (ours) may stand.
+ */
 export function jobQueueName(labels: readonly string[]): string {
-  const known = [...new Set(labels)].sort();
+  // Through a buffer: half a surrogate pair is nothing that encodeURIComponent takes.
+  const known = [...new Set(labels.map((label) => encodeURIComponent(Buffer.from(label).toString())))].sort();
   return known.length === 0 ? 'jobs' : `jobs-${known.join('+')}`;
 }
 
 /** The labels that the name of a job queue stands for. */
 export function labelsOfQueue(name: string): string[] {
-  return name.startsWith('jobs-') ? name.slice('jobs-'.length).split('+') : [];
+  return name.startsWith('jobs-') ? name.slice('jobs-'.length).split('+').map(decodeURIComponent) : [];
 }
 
 const ticketId = (ticket: Omit<TicketPayload, 'turn'>): string => `${ticket.run}.${ticket.job}.${ticket.fence}`;
@@ -131,7 +135,9 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
 export interface Consumer {
   /** Takes nothing new and waits for what is under way; with `force` it does not wait. */
   close(force?: boolean): Promise<void>;
+  /** Takes nothing new, and does not wait for what is under way. */
   pause(): Promise<void>;
+  resume(): void;
 }
 
 /** Gives back ms to look at the same payload again later, or nothing when it is done. */
@@ -188,5 +194,6 @@ export function consume<P>(
   return {
     close: (force = false) => worker.close(force),
     pause: () => worker.pause(true),
+    resume: () => worker.resume(),
   };
 }
