@@ -10,6 +10,9 @@ const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
   log: async () => (await import('./log.ts')).benchLog,
   'log-store': async () => (await import('./log-store.ts')).benchLogStore,
   idle: async () => (await import('./idle.ts')).benchIdle,
+  throughput: async () => (await import('./throughput.ts')).benchThroughput,
+  'intake-chaos': async () => (await import('./intake-chaos.ts')).benchIntakeChaos,
+  history: async () => (await import('./history.ts')).benchHistory,
   chaos: async () => (await import('./chaos.ts')).benchChaos,
   lint: async () => (await import('./lint.ts')).benchLint,
 };

@@ -13,6 +13,7 @@ const COMMANDS: Record<string, () => Promise<Command>> = {
   worker: async () => (await import('./worker.ts')).workerCommand(),
   demo: async () => (await import('./demo.ts')).demoCommand(),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),
+  reindex: async () => (await import('./reindex.ts')).reindexCommand(),
   settings: async () => (await import('./settings.ts')).settingsCommand(),
 };
 

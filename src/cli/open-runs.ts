@@ -13,6 +13,7 @@ import { decideIf } from '../runs/decide-if.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { type Leases, createLeases } from '../runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../runs/lifecycle.ts';
+import { type Workers, createWorkers } from '../runs/workers.ts';
 import { type RedisRunStore, createRedisRunStore } from '../runs/redis-store.ts';
 import { type StatusDelivery, createStatusDelivery } from '../statuses/status-queue.ts';
 
@@ -22,6 +23,7 @@ export interface Runs {
   queues: Queues;
   turns: Turns;
   leases: Leases;
+  workers: Workers;
   statuses: StatusDelivery;
 }
 
@@ -41,6 +43,7 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
   const store = createRedisRunStore(redis, archive);
   const queues = createQueues(redis, sayOnce(log));
   const turns = createTurns(redis);
+  const workers = createWorkers(redis);
   const statuses = createStatusDelivery({
     redis,
     forges,
@@ -57,6 +60,7 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
     turns,
     groups: createGroups(redis),
     decideIf,
+    liveWorkers: () => workers.live(),
     maxLosses: settings.IMPGEM_MAX_LOSSES,
     ...(archiving && {
       archive: {
@@ -71,7 +75,7 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
     dueStatuses: (record) => statuses.due(record),
     onError: sayOnce(log),
   });
-  return { store, lifecycle, queues, turns, leases: createLeases(redis), statuses };
+  return { store, lifecycle, queues, turns, leases: createLeases(redis), workers, statuses };
 }
 
 /** Connects, saying each new trouble once and its end once. Throws InfrastructureError `redis-missing`. */

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import { createCacheStore } from '../artifacts/cache-store.ts';
@@ -20,7 +21,7 @@ import { createCatchUp } from '../intake/catch-up.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
-import { checkRedis } from '../queue/connection.ts';
+import { checkRedis, isRedisAway, tellRedisAway } from '../queue/connection.ts';
 import { createFeed } from '../queue/feed.ts';
 import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consume } from '../queue/queues.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
@@ -42,6 +43,8 @@ export interface ServerProcess {
 }
 
 const PLANNERS = 4;
+/** How long what is being planned or posted may take when the server stops. */
+const CLOSE_MS = 5000;
 /** Expired artifacts and surplus caches are removed this often. */
 const SWEEP_MS = 3_600_000;
 const JOURNAL_BYTES = 256 * 1024 ** 2;
@@ -125,15 +128,17 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   };
   quick.on('ready', replay);
   const replayTimer = setInterval(replay, REPLAY_MS);
-  const service = createRunService({
-    store: web.store,
-    lifecycle: web.lifecycle,
-    feed,
-    delivery: (id) => deliveries.get(id),
-    keepArtifacts: (from, to, jobs) => artifacts.inherit(from, to, jobs),
-    replan: async (record) =>
-      (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
-  });
+  const service = tellRedisAway(
+    createRunService({
+      store: web.store,
+      lifecycle: web.lifecycle,
+      feed,
+      delivery: (id) => deliveries.get(id),
+      keepArtifacts: (from, to, jobs) => artifacts.inherit(from, to, jobs),
+      replan: async (record) =>
+        (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
+    }),
+  );
 
   const calm = createCalm();
   const serving = { redis: blocking, lockMs: LOCK_MS, onError };
@@ -199,7 +204,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     ),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
     ready: () => checkReady(quick, data.root),
-    metrics: async () => metrics.render(await gaugesOf(runs, journal)),
+    metrics: async () => metrics.render(await gaugesOf(web, journal)),
     ...(settings.IMPGEM_API_TOKEN === undefined ? {} : { apiToken: settings.IMPGEM_API_TOKEN }),
     ...(settings.IMPGEM_METRICS_TOKEN === undefined ? {} : { metricsToken: settings.IMPGEM_METRICS_TOKEN }),
     publicUrl: () => publicUrl ?? '',
@@ -223,7 +228,8 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       clearInterval(replayTimer);
       clearInterval(sweeping);
       await journal.close();
-      await Promise.all(consumers.map((consumer) => consumer.close()));
+      // Without Redis there is nothing to wait for: what was being handled is handled again by whoever comes next.
+      await Promise.race([Promise.all(consumers.map((consumer) => consumer.close())), sleep(CLOSE_MS)]);
       await logs.dispose();
       for (const redis of [patient, quick, blocking, subscriber]) redis.disconnect();
       log.info('stopped');
@@ -246,7 +252,7 @@ function countReceipts(metrics: Metrics, receive: ReceiveDelivery): ReceiveDeliv
 }
 
 async function gaugesOf(runs: Runs, journal: { pending(): number }): Promise<Gauge[]> {
-  const counts = await runs.queues.counts();
+  const [counts, workers] = await Promise.all([runs.queues.counts(), runs.workers.live()]);
   const samples = Object.entries(counts).flatMap(([queue, states]) =>
     Object.entries(states).map(([state, value]) => ({ labels: { queue, state }, value })),
   );
@@ -261,6 +267,14 @@ async function gaugesOf(runs: Runs, journal: { pending(): number }): Promise<Gau
       name: 'impgem_active_runs',
       help: 'Runs that are not over.',
       samples: [{ labels: {}, value: (await runs.store.active()).length }],
+    },
+    {
+      name: 'impgem_workers',
+      help: 'Workers that live, by what they do.',
+      samples: ['taking jobs', 'paused'].map((state) => ({
+        labels: { state },
+        value: workers.filter((worker) => (worker.paused === undefined) === (state === 'taking jobs')).length,
+      })),
     },
     {
       name: 'impgem_leases',
@@ -282,8 +296,12 @@ async function checkReady(
   const [ping, disk] = await Promise.allSettled([redis.ping(), statfs(folder)]);
   const free = disk.status === 'fulfilled' ? disk.value.bavail * disk.value.bsize : 0;
   const checks = {
-    redis: ping.status === 'fulfilled' ? 'ok' : `unreachable: ${messageOf(ping.reason)}`,
+    redis: ping.status === 'fulfilled' ? 'ok' : unreachable(ping.reason),
     disk: free >= MIN_FREE_BYTES ? 'ok' : `only ${Math.floor(free / 1024 ** 2)} MB free`,
   };
   return { ok: Object.values(checks).every((check) => check === 'ok'), checks };
+}
+
+function unreachable(reason: unknown): string {
+  return isRedisAway(reason) ? 'does not answer' : `unreachable: ${messageOf(reason)}`;
 }

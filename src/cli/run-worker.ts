@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import { createCacheStore } from '../artifacts/cache-store.ts';
 import type { Settings } from '../config/schema.ts';
-import { parseDuration } from '../config/units.ts';
+import { parseDuration, parseSize } from '../config/units.ts';
 import { messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
 import { createGit } from '../git/git.ts';
@@ -33,6 +33,7 @@ import { dataFolder } from './data-folder.ts';
 import { jobDefaults } from './job-defaults.ts';
 import { createLogger } from './logger.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
+import { createPresence } from './presence.ts';
 import { createWorkspaces } from './workspaces.ts';
 
 export interface WorkerProcess {
@@ -156,7 +157,23 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       ),
     );
   };
-  await releasePredecessor();
+  const presence = createPresence({
+    workers: runs.workers,
+    name,
+    labels,
+    folder: data.work,
+    minFreeBytes: parseSize(settings.IMPGEM_MIN_FREE_DISK) ?? 0,
+    onPause: (why) => {
+      if (why === undefined) log.info('takes jobs again');
+      else log.warn(`takes no job: ${why}`);
+      for (const consumer of consumers.values())
+        if (why === undefined) consumer.resume();
+        else void consumer.pause();
+    },
+  });
+  if (await presence.hasDouble())
+    log.warn({ name }, 'a worker of this name lives already: give each its own IMPGEM_WORKER_NAME');
+  else await releasePredecessor();
   const clear = async (): Promise<void> => {
     const count = await clearRemains(executor, runs.store, data.work);
     if (count > 0) log.info({ count }, 'removed what dead workers left');
@@ -172,7 +189,11 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     for (const queue of await patient.smembers(LABEL_QUEUES_KEY)) serve(queue);
   }
   await feed.onCancel((run) => void source.check(run).catch((error: unknown) => onError(messageOf(error))));
-  const beat = setInterval(() => void source.beat().catch((error: unknown) => onError(messageOf(error))), BEAT_MS);
+  await presence.beat();
+  const beat = setInterval(() => {
+    // The leases alone: presence must not keep them waiting.
+    for (const one of [source, presence]) one.beat().catch((error: unknown) => onError(messageOf(error)));
+  }, BEAT_MS);
 
   /** Jobs of a worker of our name are of our dead predecessor: they need not wait for their lease to run out. */
   async function releasePredecessor(): Promise<void> {
@@ -186,6 +207,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   return {
     async close() {
       await Promise.all([...consumers.values()].map((consumer) => consumer.pause()));
+      await presence.leave();
       const drained = Promise.allSettled(running);
       const grace = executor.adopts ? 0 : (parseDuration(settings.IMPGEM_DRAIN_TIMEOUT) ?? 10_000);
       await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, grace))]);

@@ -130,6 +130,11 @@ export const SettingsSchema = Type.Object(
       pattern: '^[0-9]+(ms|s|m|h|d)$',
       description: 'Time limit of a job that names none.',
     }),
+    IMPGEM_MIN_FREE_DISK: Type.String({
+      default: '200m',
+      pattern: '^[0-9]+[kmgKMG]?$',
+      description: 'A worker with less free disk than this takes no job.',
+    }),
     IMPGEM_MAX_LOSSES: Type.Integer({
       default: 3,
       minimum: 1,

@@ -1,5 +1,5 @@
 import { Redis, type RedisOptions } from 'ioredis';
-import { InfrastructureError, messageOf } from '../errors.ts';
+import { InfrastructureError, messageOf, systemCode } from '../errors.ts';
 
 export type { Redis };
 
@@ -27,6 +27,23 @@ export function connectRedis(url: string, patience: Patience, onError: (message:
   return redis;
 }
 
+/** What ioredis says of a connection that is gone or does not answer, and Redis of itself while it starts or fails over. */
+const AWAY =
+  /^(Stream isn't writeable|Connection is closed|Command timed out|Reached the max retries|LOADING|MASTERDOWN|READONLY)/;
+
+/** Whether a command failed because Redis is away: to try it again later can help. */
+export function isRedisAway(error: unknown): boolean {
+  return (
+    AWAY.test(messageOf(error)) || ['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE'].includes(connectionCode(error))
+  );
+}
+
+/** The system's code, of errors of a socket only: a file that is missing has nothing to do with Redis. */
+function connectionCode(error: unknown): string {
+  const call = error instanceof Error && 'syscall' in error ? error.syscall : undefined;
+  return call === 'connect' || call === 'read' || call === 'write' ? systemCode(error) : '';
+}
+
 /** Throws InfrastructureError `redis-unfit` when the server would lose or evict our keys, with what to change. */
 export async function checkRedis(redis: Redis): Promise<void> {
   const info = await redis.info();
@@ -41,4 +58,28 @@ export async function checkRedis(redis: Redis): Promise<void> {
     problems.push('appendonly is off; set it to yes, or accepted pushes are lost with the process');
   if (problems.length > 0)
     throw new InfrastructureError('redis-unfit', `Redis is not fit for a queue: ${problems.join('; ')}`);
+}
+
+/**
+ * The same service, whose methods throw InfrastructureError `redis-away` (retryable) where Redis is out of reach: a caller
+ * over HTTP is told to try again, in our words.
+ */
+export function tellRedisAway<T extends object>(service: T): T {
+  const tell = (error: unknown): never => {
+    if (!isRedisAway(error)) throw error;
+    throw new InfrastructureError('redis-away', 'Redis is out of reach; try again in a moment', {
+      cause: error,
+      retryable: true,
+    });
+  };
+  const wrapped = Object.entries(service).map(([name, method]: [string, unknown]) => [
+    name,
+    typeof method === 'function'
+      ? (...args: unknown[]): unknown => {
+          const answer: unknown = Reflect.apply(method, service, args);
+          return answer instanceof Promise ? answer.catch(tell) : answer;
+        }
+      : method,
+  ]);
+  return Object.fromEntries(wrapped) as T;
 }

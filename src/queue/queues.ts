@@ -194,6 +194,8 @@ export function consume<P>(
   return {
     close: (force = false) => worker.close(force),
     pause: () => worker.pause(true),
-    resume: () => worker.resume(),
+    resume: () => {
+      worker.resume();
+    },
   };
 }

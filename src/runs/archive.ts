@@ -8,31 +8,42 @@ import { isRunId } from './run-id.ts';
 
 export interface FileArchive extends RunArchive {
   write(record: RunRecord, plan: Plan): Promise<void>;
-  /** Every archived run, in no order. */
-  all(): AsyncIterable<{ record: RunRecord; plan: Plan }>;
+  /** Every archived run, the oldest first. */
+  all(): AsyncIterable<RunRecord>;
 }
 
-/** `folder/<4 characters>/<id>.json`: one folder holds the runs of about half an hour. */
+/**
+ * `folder/<4 characters>/<id>.json`: one folder holds the runs of about half an hour. Two lines, the record and the plan:
+ * a list reads the first alone.
+ */
 export function createArchive(folder: string): FileArchive {
   const fileOf = (id: string): string => join(folder, id.slice(0, 4), `${id}.json`);
-  const read = async (id: string): Promise<{ record: RunRecord; plan: Plan } | undefined> => {
-    if (!isRunId(id)) return undefined;
+  const lines = async (id: string): Promise<string[]> => {
+    if (!isRunId(id)) return [];
     try {
-      return JSON.parse(await readFile(fileOf(id), 'utf8')) as { record: RunRecord; plan: Plan };
+      return (await readFile(fileOf(id), 'utf8')).split('\n');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
       throw error;
     }
   };
+  const record = async (id: string): Promise<RunRecord | undefined> => {
+    const [first] = await lines(id);
+    return first === undefined ? undefined : (JSON.parse(first) as RunRecord);
+  };
   return {
-    read,
+    record,
+    async plan(id) {
+      const [, second] = await lines(id);
+      return second === undefined ? undefined : (JSON.parse(second) as Plan);
+    },
     async write(record, plan) {
       const file = fileOf(record.id);
       await mkdir(dirname(file), { recursive: true });
       const temporary = `${file}.${process.pid}.tmp`;
       const handle = await open(temporary, 'w');
       try {
-        await handle.writeFile(JSON.stringify({ record, plan }));
+        await handle.writeFile(`${JSON.stringify(record)}\n${JSON.stringify(plan)}\n`);
         await handle.sync();
       } finally {
         await handle.close();
@@ -40,9 +51,9 @@ export function createArchive(folder: string): FileArchive {
       await rename(temporary, file);
     },
     async *all() {
-      for (const part of await readdir(folder).catch(() => [])) {
-        for (const name of await readdir(join(folder, part))) {
-          const found = name.endsWith('.json') ? await read(name.slice(0, -5)) : undefined;
+      for (const part of (await readdir(folder).catch(() => [])).sort()) {
+        for (const name of (await readdir(join(folder, part))).sort()) {
+          const found = name.endsWith('.json') ? await record(name.slice(0, -5)) : undefined;
           if (found) yield found;
         }
       }

@@ -16,6 +16,7 @@ import type { DecideIf, Rules } from './readiness.ts';
 import type { RedisRunStore } from './redis-store.ts';
 import { type Job, type RunRecord, type State, type Step, isFinal } from './run.ts';
 import type { NewRun } from './store.ts';
+import { type WorkerEntry, whyNoWorker } from './workers.ts';
 
 export interface LifecycleDeps {
   store: RedisRunStore;
@@ -25,6 +26,7 @@ export interface LifecycleDeps {
   decideIf: DecideIf;
   /** How often a job may lose its worker before it ends `errored`. */
   maxLosses: number;
+  liveWorkers(): Promise<WorkerEntry[]>;
   /** Where finished runs outlive Redis, and how many of them stay hot. A worker has none: it tells the servers. */
   archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number };
   statusContext(record: RunRecord, job: Job | undefined): string;
@@ -234,7 +236,12 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
         await store.forget(id);
         return 1;
       }
-      return (moved ? 1 : 0) + (await redoEffects(record));
+      const repairs = (moved ? 1 : 0) + (await redoEffects(record));
+      if (record.jobs.some((job) => job.state === 'pending' && record.control[job.id]?.readyAt !== undefined)) {
+        const workers = await deps.liveWorkers();
+        await move(id, (now, rules) => machine.explainWaiting(now, rules, (labels) => whyNoWorker(workers, labels)));
+      }
+      return repairs;
     },
   };
 }

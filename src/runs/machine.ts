@@ -203,10 +203,30 @@ export function advance(record: RunRecord, rules: Rules, now: string): RunRecord
   return { ...next, ...verdictOf(next), endedAt: now };
 }
 
-function ready(record: RunRecord, spec: JobSpec, job: Job, control: JobControl, now: string): RunRecord {
-  const { waitingFor: _, ...rest } = job;
+/** Says of jobs that wait for a worker why none takes them, as far as there is a reason. */
+export function explainWaiting(
+  record: RunRecord,
+  rules: Rules,
+  whyNot: (labels: readonly string[]) => string | undefined,
+): RunRecord {
+  let next = record;
+  for (const spec of rules.plan.jobs) {
+    const job = jobOf(next, spec.id);
+    const control = controlOf(next, spec.id);
+    if (job?.state !== 'pending' || control.readyAt === undefined) continue;
+    const waitingFor = aWorker(spec, whyNot(spec.runsOn));
+    if (job.waitingFor !== waitingFor) next = withJob(next, { ...job, waitingFor }, control);
+  }
+  return next;
+}
+
+function aWorker(spec: JobSpec, whyNot?: string): string {
   const labels = spec.runsOn.length > 0 ? ` with labels ${spec.runsOn.join(', ')}` : '';
-  return withJob(record, { ...rest, waitingFor: `a worker${labels}` }, { ...control, readyAt: now });
+  return `a worker${labels}${whyNot === undefined ? '' : ` (${whyNot})`}`;
+}
+
+function ready(record: RunRecord, spec: JobSpec, job: Job, control: JobControl, now: string): RunRecord {
+  return withJob(record, { ...job, waitingFor: aWorker(spec) }, { ...control, readyAt: now });
 }
 
 function mayRetry(spec: JobSpec, control: JobControl, end: JobOutcome): boolean {

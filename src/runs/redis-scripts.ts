@@ -16,7 +16,7 @@ redis.call('SET', KEYS[2], ARGV[4])
 redis.call('ZADD', KEYS[4], score, id)
 redis.call('ZADD', KEYS[5], score, ARGV[3])
 for i = 6 + count * 2, #ARGV do redis.call('ZADD', ARGV[i], score, id) end
-return 1
+return number
 `;
 
 /**
@@ -40,9 +40,22 @@ redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1
 `;
 
+/**
+ * Puts a run that is over into the indexes. KEYS: number, repositories. ARGV: id, score, repository, the run's number,
+ * index keys...
+ */
+const REINDEX = `
+local id, score, number = ARGV[1], ARGV[2], tonumber(ARGV[4])
+if number > tonumber(redis.call('GET', KEYS[1]) or '0') then redis.call('SET', KEYS[1], number) end
+redis.call('ZADD', KEYS[2], 'GT', score, ARGV[3])
+for i = 5, #ARGV do redis.call('ZADD', ARGV[i], score, id) end
+return 1
+`;
+
 export interface RunScripts {
   create(keys: string[], args: string[]): Promise<number>;
   commit(keys: string[], args: string[]): Promise<boolean>;
+  reindex(keys: string[], args: string[]): Promise<number>;
 }
 
 type Command = (count: number, ...rest: string[]) => Promise<number>;
@@ -50,9 +63,11 @@ type Command = (count: number, ...rest: string[]) => Promise<number>;
 export function loadRunScripts(redis: Redis): RunScripts {
   redis.defineCommand('igCreateRun', { lua: CREATE });
   redis.defineCommand('igCommitRun', { lua: COMMIT });
-  const commands = redis as unknown as { igCreateRun: Command; igCommitRun: Command };
+  redis.defineCommand('igReindexRun', { lua: REINDEX });
+  const commands = redis as unknown as Record<'igCreateRun' | 'igCommitRun' | 'igReindexRun', Command>;
   return {
     create: (keys, args) => commands.igCreateRun(keys.length, ...keys, ...args),
+    reindex: (keys, args) => commands.igReindexRun(keys.length, ...keys, ...args),
     commit: async (keys, args) => (await commands.igCommitRun(keys.length, ...keys, ...args)) === 1,
   };
 }

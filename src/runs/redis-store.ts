@@ -26,7 +26,8 @@ import type { FeedMessage, RunFilter } from './store.ts';
 
 /** Finished runs that left Redis. */
 export interface RunArchive {
-  read(id: string): Promise<{ record: RunRecord; plan: Plan } | undefined>;
+  record(id: string): Promise<RunRecord | undefined>;
+  plan(id: string): Promise<Plan | undefined>;
 }
 
 export interface RedisRunStore {
@@ -46,6 +47,8 @@ export interface RedisRunStore {
   repositories(): Promise<string[]>;
   /** The end of the run was seen through (statuses queued, archive written): beyond `keep` the oldest leave Redis. */
   settle(id: string, keep: number): Promise<void>;
+  /** Puts a finished run of the archive into the indexes, and counts the numbers of its repository on from its. Idempotent. */
+  reindex(records: RunRecord[]): Promise<void>;
   /** Forgets an id that names no run. */
   forget(id: string): Promise<void>;
   /** Tells the servers that the run is over. */
@@ -55,7 +58,8 @@ export interface RedisRunStore {
   announceCancel(run: string): Promise<void>;
 }
 
-const PAGE = 100;
+/** A list reads no more runs than it shows, and one to know whether there are more; but not in tiny steps. */
+const LEAST = 10;
 const MAX_TRIES = 50;
 
 export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRunStore {
@@ -65,7 +69,7 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
 
   const get = async (id: string): Promise<RunRecord | undefined> => {
     if (!isRunId(id)) return undefined;
-    return (await hot(id)) ?? (await archive.read(id))?.record;
+    return (await hot(id)) ?? archive.record(id);
   };
 
   const many = async (ids: string[]): Promise<RunRecord[]> => {
@@ -77,7 +81,7 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
         const [error, fields] = rows[position] ?? [];
         if (error)
           throw new InfrastructureError('redis', `Redis refused to read runs: ${error.message}`, { cause: error });
-        return recordFrom(fields as Record<string, string>) ?? (await archive.read(id))?.record;
+        return recordFrom(fields as Record<string, string>) ?? (await archive.record(id));
       }),
     );
     return records.filter((record) => record !== undefined);
@@ -113,7 +117,7 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
     async plan(id) {
       if (!isRunId(id)) return undefined;
       const text = await redis.get(planKey(id));
-      return text === null ? (await archive.read(id))?.plan : (JSON.parse(text) as Plan);
+      return text === null ? archive.plan(id) : (JSON.parse(text) as Plan);
     },
 
     async update(id, move) {
@@ -162,13 +166,14 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
       const found: RunRecord[] = [];
       let after = cursor;
       for (;;) {
-        const ids = await pageAfter(redis, key, after);
+        const count = Math.max(LEAST, limit + 1 - found.length);
+        const ids = await pageAfter(redis, key, after, count);
         for (const record of await many(ids)) {
           if (!matches(record, filter)) continue;
           if (found.length === limit) return { runs: found, next: found[limit - 1]?.id ?? '' };
           found.push(record);
         }
-        if (ids.length < PAGE) return { runs: found };
+        if (ids.length < count) return { runs: found };
         after = ids[ids.length - 1];
       }
     },
@@ -182,6 +187,24 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
       await redis.zrem(ACTIVE_KEY, id);
       const surplus = await redis.zrange(FINISHED_KEY, 0, String(-keep - 1));
       for (const old of surplus) await redis.multi().del(runKey(old), planKey(old)).zrem(FINISHED_KEY, old).exec();
+    },
+
+    async reindex(records) {
+      await Promise.all(
+        records.map((record) =>
+          scripts.reindex(
+            [numberKey(record.repository), REPOSITORIES_KEY],
+            [
+              record.id,
+              String(timeOfRunId(record.id)),
+              record.repository,
+              String(record.number),
+              ...steadyIndexes(record),
+              ...stateIndexes(record, record.state),
+            ],
+          ),
+        ),
+      );
     },
 
     async forget(id) {
@@ -198,11 +221,11 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
   };
 }
 
-/** Up to PAGE ids older than `after`. Ids of one millisecond share a score and are told apart by their order. */
-async function pageAfter(redis: Redis, key: string, after: string | undefined): Promise<string[]> {
-  if (after === undefined) return redis.zrevrange(key, 0, PAGE - 1);
+/** `count` ids older than `after`, or a few more. Ids of one millisecond share a score and are told apart by their order. */
+async function pageAfter(redis: Redis, key: string, after: string | undefined, count: number): Promise<string[]> {
+  if (after === undefined) return redis.zrevrange(key, 0, count - 1);
   const score = timeOfRunId(after);
   const same = (await redis.zrevrangebyscore(key, String(score), String(score))).filter((id) => id < after);
-  const older = await redis.zrevrangebyscore(key, `(${score}`, '-inf', 'LIMIT', '0', PAGE);
+  const older = await redis.zrevrangebyscore(key, `(${score}`, '-inf', 'LIMIT', '0', count);
   return [...same, ...older];
 }

@@ -14,30 +14,44 @@ export const FINISHED_KEY = 'ig:finished';
 
 const index = (...parts: string[]): string => `ig:ix:${parts.join(':')}`;
 
+type Indexed = Pick<RunRecord, 'repository' | 'branch' | 'sha'>;
+
+/**
+ * Every index that a run stands in: by sha, and by each combination of repository, branch and state, so that no list
+ * reads runs that it does not show. Those of a sha are few.
+ */
+function indexesOf({ repository, branch }: Pick<RunFilter, 'repository' | 'branch'>, state?: State): string[] {
+  const places = [
+    [],
+    ['repository', repository],
+    ...(branch === undefined
+      ? []
+      : [
+          ['branch', branch],
+          ['repository', repository, 'branch', branch],
+        ]),
+  ] as string[][];
+  return places.map((parts) => (state === undefined ? index('all', ...parts) : index('state', state, ...parts)));
+}
+
 /** Indexes that hold the run in any state. */
-export function steadyIndexes(run: Pick<RunRecord, 'repository' | 'branch' | 'sha'>): string[] {
-  return [
-    index('all'),
-    index('repository', run.repository),
-    index('sha', run.sha),
-    ...(run.branch === undefined ? [] : [index('branch', run.repository, run.branch)]),
-  ];
+export function steadyIndexes(run: Indexed): string[] {
+  return [index('sha', run.sha), ...indexesOf(run)];
 }
 
 /** Indexes that hold the run only while it is in this state. */
-export function stateIndexes(run: Pick<RunRecord, 'repository'>, state: State): string[] {
-  return [index('state', state), index('repository-state', run.repository, state)];
+export function stateIndexes(run: Indexed, state: State): string[] {
+  return indexesOf(run, state);
 }
 
-/** The narrowest index for a filter; what it does not decide is checked on each run. */
-export function indexFor(filter: Omit<RunFilter, 'limit'>): string {
-  const { repository, branch, sha, state } = filter;
+/** The index for a filter; what it does not decide (beside a sha) is checked on each run. */
+export function indexFor({ repository, branch, sha, state }: Omit<RunFilter, 'limit'>): string {
   if (sha !== undefined) return index('sha', sha);
-  if (repository !== undefined && branch !== undefined) return index('branch', repository, branch);
-  if (repository !== undefined && state !== undefined) return index('repository-state', repository, state);
-  if (repository !== undefined) return index('repository', repository);
-  if (state !== undefined) return index('state', state);
-  return index('all');
+  const parts = [
+    ...(repository === undefined ? [] : ['repository', repository]),
+    ...(branch === undefined ? [] : ['branch', branch]),
+  ];
+  return state === undefined ? index('all', ...parts) : index('state', state, ...parts);
 }
 
 export function matches(

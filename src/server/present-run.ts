@@ -17,6 +17,7 @@ export function presentRun(run: Run): Run {
     state: run.state,
     reason: run.reason,
     delivery: run.delivery,
+    foundBy: run.foundBy,
     rerunOf: run.rerunOf,
     createdAt: run.createdAt,
     startedAt: run.startedAt,

@@ -2,7 +2,8 @@
 import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'express';
 import { STATUS_CODES } from 'node:http';
 import type { Logger } from 'pino';
-import { ImpGemError, InfrastructureError, InputError } from '../errors.ts';
+import { ImpGemError, InfrastructureError, InputError, messageOf } from '../errors.ts';
+import { isRedisAway } from '../queue/connection.ts';
 
 export interface Problem {
   type: string;
@@ -48,6 +49,7 @@ function explainError(error: unknown): Failure {
   if (error instanceof InfrastructureError) return { status: 503, code: error.code, detail: error.message };
   if (error instanceof ImpGemError)
     return { status: CONFLICTS.has(error.code) ? 409 : 500, code: error.code, detail: error.message };
+  if (isRedisAway(error)) return { status: 503, code: 'redis-away', detail: 'Redis does not answer; try again soon.' };
   // express itself: a path that is not valid percent-encoding
   if (error instanceof URIError)
     return { status: 400, code: 'path-invalid', detail: 'The address is not valid UTF-8.' };
@@ -66,8 +68,12 @@ export function errorHandler(
       return;
     }
     const failure = explainError(error);
-    if (failure.status >= 500) log.error({ err: error, url: req.originalUrl, method: req.method }, failure.detail);
-    if (failure.status === 503) res.setHeader('Retry-After', '5');
+    const request = { url: req.originalUrl, method: req.method };
+    if (failure.status === 503) {
+      // Expected while what we need is away: a line, not a stack for every request.
+      log.warn({ ...request, code: failure.code, cause: causeOf(error) }, failure.detail);
+      res.setHeader('Retry-After', '5');
+    } else if (failure.status >= 500) log.error({ ...request, err: error }, failure.detail);
     if (failure.status === 401) res.setHeader('WWW-Authenticate', 'Bearer realm="impgem"');
     try {
       present(req, res, failure);
@@ -75,4 +81,8 @@ export function errorHandler(
       next(problem);
     }
   };
+}
+
+function causeOf(error: unknown): string {
+  return messageOf(error instanceof ImpGemError ? (error.cause ?? error) : error);
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Product, startProduct } from '../support/product.ts';
+import { type Product, TOKEN, startProduct } from '../support/product.ts';
 
 let product: Product;
 beforeAll(async () => {
@@ -60,6 +60,12 @@ describe('a server killed with -9', () => {
 describe('a Redis killed with -9 and started again', () => {
   it('loses no push that came meanwhile', async () => {
     await product.redis.kill();
+    // Whoever asks meanwhile is told to come again, in our words.
+    for (const path of ['/api/runs', '/api/deliveries/x', '/metrics', '/readyz']) {
+      const answer = await fetch(`${product.url}${path}`, { headers: { authorization: `Bearer ${TOKEN}` } });
+      expect(answer.status, path).toBe(503);
+      expect(await answer.text(), path).not.toMatch(/ioredis|Stream|ENOENT/);
+    }
     const { delivery } = await product.push('gem/redis', { '.impgem.yml': 'steps: [{ run: echo here }]\n' });
     await product.redis.start();
     const run = await product.runOf(delivery);

@@ -9,6 +9,7 @@ import { type FileArchive, createArchive } from '../../src/runs/archive.ts';
 import { createGroups } from '../../src/runs/groups.ts';
 import { createLeases } from '../../src/runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../../src/runs/lifecycle.ts';
+import { createWorkers } from '../../src/runs/workers.ts';
 import { type RedisRunStore, createRedisRunStore } from '../../src/runs/redis-store.ts';
 import { makeRunId } from '../../src/runs/run-id.ts';
 import type { NewRun } from '../../src/runs/store.ts';
@@ -53,6 +54,7 @@ beforeEach(async () => {
     groups: createGroups(redis),
     decideIf: () => true,
     maxLosses: 3,
+    liveWorkers: () => createWorkers(redis).live(),
     archive: { write: (record, plan) => archive.write(record, plan), keep: 3 },
     statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
     dueStatuses: () => Promise.resolve([]),
@@ -93,6 +95,13 @@ describe('runs in Redis', () => {
       state: 'pending',
       repository: 'gitea/gem/tools',
     });
+  });
+
+  it('counts the runs of each repository', async () => {
+    const numbers: number[] = [];
+    for (const repository of ['gitea/gem/a', 'gitea/gem/b', 'gitea/gem/a', 'gitea/gem/a'])
+      numbers.push((await lifecycle.start(newRun(planOf(jobSpec('x')), { repository }))).record.number);
+    expect(numbers).toEqual([1, 1, 2, 3]);
   });
 
   it('hands a ticket to one of many workers', async () => {

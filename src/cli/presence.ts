@@ -1,0 +1,56 @@
+/** A worker's presence: it says that it lives, and takes no job while its disk is nearly full. */
+import { statfs } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { processStart } from '../process-start.ts';
+import type { WorkerEntry, Workers } from '../runs/workers.ts';
+
+export interface PresenceDeps {
+  workers: Workers;
+  name: string;
+  labels: string[];
+  /** Where jobs work; below this many free bytes no job is taken. */
+  folder: string;
+  minFreeBytes: number;
+  /** Hears why no job is taken from now on, or undefined when they are again. */
+  onPause: (why: string | undefined) => void;
+}
+
+export interface Presence {
+  /** To be called with every beat of the leases. */
+  beat(): Promise<void>;
+  leave(): Promise<void>;
+  /** Whether a worker of our name lives beside us (or on another machine, as far as we know). */
+  hasDouble(): Promise<boolean>;
+}
+
+export function createPresence({ workers, name, labels, folder, minFreeBytes, onPause }: PresenceDeps): Presence {
+  const self: WorkerEntry = {
+    name,
+    labels,
+    host: hostname(),
+    pid: process.pid,
+    start: processStart(process.pid),
+  };
+  let paused: string | undefined;
+  let left = false;
+  return {
+    async beat() {
+      if (left) return;
+      const { bavail, bsize } = await statfs(folder);
+      const free = bavail * bsize;
+      const why = free < minFreeBytes ? `only ${Math.floor(free / 1024 ** 2)} MB free on its disk` : undefined;
+      if ((why === undefined) !== (paused === undefined)) onPause(why);
+      paused = why;
+      await workers.beat(paused === undefined ? self : { ...self, paused });
+    },
+    async leave() {
+      left = true;
+      await workers.leave(name);
+    },
+    async hasDouble() {
+      const other = (await workers.live()).find((worker) => worker.name === name);
+      if (!other) return false;
+      return other.host !== self.host || (other.pid !== self.pid && processStart(other.pid) === other.start);
+    },
+  };
+}

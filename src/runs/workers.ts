@@ -1,0 +1,70 @@
+/**
+ * The workers that live: each says so with every beat of its leases, and is forgotten when it was silent for as long as a
+ * lease lasts. Nothing depends on it but what people are told, and whether a worker of our name is our dead predecessor.
+ */
+import type { Redis } from '../queue/connection.ts';
+import { LEASE_MS } from './leases.ts';
+
+const WORKERS = 'ig:workers';
+const SEEN = 'ig:workers-seen';
+
+export interface WorkerEntry {
+  name: string;
+  labels: string[];
+  host: string;
+  /** Pid and start of the process, which tell a dead one apart from one that reused its pid. */
+  pid: number;
+  start: string;
+  /** Why it takes no job just now. */
+  paused?: string;
+}
+
+export interface Workers {
+  /** I live, for another LEASE_MS. */
+  beat(entry: WorkerEntry): Promise<void>;
+  leave(name: string): Promise<void>;
+  live(): Promise<WorkerEntry[]>;
+}
+
+const BEAT = `
+local time = redis.call('TIME')
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[3]), ARGV[1])
+return 0
+`;
+const LIVE = `
+local time = redis.call('TIME')
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', time[1] * 1000 + math.floor(time[2] / 1000))) do
+  redis.call('ZREM', KEYS[2], name)
+  redis.call('HDEL', KEYS[1], name)
+end
+return redis.call('HVALS', KEYS[1])
+`;
+
+interface Commands {
+  igWorkerBeat(count: number, ...rest: (string | number)[]): Promise<number>;
+  igLiveWorkers(count: number, ...keys: string[]): Promise<string[]>;
+}
+
+export function createWorkers(redis: Redis): Workers {
+  redis.defineCommand('igWorkerBeat', { lua: BEAT });
+  redis.defineCommand('igLiveWorkers', { lua: LIVE });
+  const commands = redis as unknown as Commands;
+  return {
+    async beat(entry) {
+      await commands.igWorkerBeat(2, WORKERS, SEEN, entry.name, JSON.stringify(entry), LEASE_MS);
+    },
+    async leave(name) {
+      await redis.multi().hdel(WORKERS, name).zrem(SEEN, name).exec();
+    },
+    live: async () => (await commands.igLiveWorkers(2, WORKERS, SEEN)).map((text) => JSON.parse(text) as WorkerEntry),
+  };
+}
+
+/** Why no worker takes a job with these labels; undefined when one does. */
+export function whyNoWorker(workers: readonly WorkerEntry[], labels: readonly string[]): string | undefined {
+  const fit = workers.filter((worker) => labels.every((label) => worker.labels.includes(label)));
+  const [first] = fit;
+  if (!first) return 'none is connected';
+  return fit.every((worker) => worker.paused !== undefined) ? `${first.name}: ${first.paused ?? ''}` : undefined;
+}
