@@ -25,11 +25,10 @@ export async function benchIntakeChaos(): Promise<Figures> {
     const sha = await repository.commit({ 'file.txt': 'nothing to run' });
     const body = JSON.stringify(pushBody('gem/intake', 'main', '0'.repeat(40), sha, 'Change'));
     let kills = 0;
-    let over = false;
+    const over = new AbortController();
     const killing = (async () => {
-      while (!over) {
+      while (!over.signal.aborted) {
         await sleep(KILL_EVERY_MS - DOWN_MS);
-        if (over) break;
         await product.redis.kill();
         kills++;
         await sleep(DOWN_MS);
@@ -37,7 +36,7 @@ export async function benchIntakeChaos(): Promise<Figures> {
       }
     })();
     const answers = await send(product, body);
-    over = true;
+    over.abort();
     await killing;
     const accepted = answers.filter((answer) => answer.status === 202);
     const lost = await countLost(product, accepted);

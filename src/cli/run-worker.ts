@@ -167,8 +167,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       if (why === undefined) log.info('takes jobs again');
       else log.warn(`takes no job: ${why}`);
       for (const consumer of consumers.values())
-        if (why === undefined) consumer.resume();
-        else void consumer.pause();
+        (why === undefined ? consumer.resume() : consumer.pause()).catch((error: unknown) => onError(messageOf(error)));
     },
   });
   if (await presence.hasDouble())
