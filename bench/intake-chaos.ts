@@ -99,7 +99,7 @@ async function countLost(product: Product, accepted: readonly Answer[]): Promise
   const redis = new Redis({ path: product.redis.url.slice('unix://'.length) });
   try {
     let lost = accepted;
-    for (let tries = 0; tries < 60 && lost.length > 0; tries++) {
+    for (let tries = 0; tries < 180 && lost.length > 0; tries++) {
       await sleep(1000);
       const known = await Promise.all(lost.map((answer) => isKnown(redis, answer.delivery)));
       lost = lost.filter((_, index) => known[index] !== true);
