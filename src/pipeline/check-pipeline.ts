@@ -7,9 +7,12 @@ import { expandMatrix } from './expand-matrix.ts';
 import { jobsOf } from './jobs-of.ts';
 import type { Report } from './pipeline.ts';
 import type { PipelineSource } from './schema.ts';
+import { weighJobs } from './weigh-jobs.ts';
 
 /** Jobs of one plan, all matrix cells together. */
 const MAX_JOBS = 1000;
+/** Characters of a plan. It is one value in Redis, and a server that writes it does nothing else meanwhile. */
+const MAX_PLAN = 16 * 1024 * 1024;
 
 export function checkPipeline(source: PipelineSource, report: Report): void {
   if ((source.jobs === undefined) === (source.steps === undefined))
@@ -47,5 +50,13 @@ export function checkPipeline(source: PipelineSource, report: Report): void {
       code: 'too-many-jobs',
       key: true,
       message: `The pipeline makes ${total} jobs; ${MAX_JOBS} is the most.`,
+    });
+  const weight = weighJobs(source);
+  if (weight > MAX_PLAN)
+    report(['jobs'], {
+      code: 'plan-too-large',
+      key: true,
+      message: `The jobs, every cell of a matrix by itself, have ${Math.ceil(weight / 1024 ** 2)} MB; 16 MB is the most.`,
+      hint: 'Put long scripts into files of the repository.',
     });
 }

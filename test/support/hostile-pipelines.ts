@@ -54,6 +54,18 @@ export function hostilePipelines(): Record<string, { text: string; code: string 
         .join(', ')} }, steps: [{ run: x }] } }`,
       code: 'matrix-too-large',
     },
+    'a long script in each of 40 steps of 1,000 cells': {
+      text: `x-s: &s "${'x'.repeat(200_000)}"\njobs:\n${times(4, (i) => `  j${i}: { matrix: { a: [${times(250, String).replaceAll('\n', ', ')}] }, steps: [${'{ run: *s }, '.repeat(40)}] }`)}`,
+      code: 'plan-too-large',
+    },
+    'a long script in 500 steps': {
+      text: `x-s: &s "${'x'.repeat(200_000)}"\nsteps: [${'{ run: *s }, '.repeat(500)}]`,
+      code: 'plan-too-large',
+    },
+    'an environment for 500 jobs': {
+      text: `env: { A: "${'x'.repeat(60_000)}" }\njobs:\n${times(499, (i) => `  j${i}: { steps: [{ run: x }] }`)}`,
+      code: 'plan-too-large',
+    },
     'matrix of many includes': {
       text: `jobs: { a: { matrix: { a: [${'1,'.repeat(32)}], b: [${times(32, String).replaceAll('\n', ', ')}], include: [${'{ z: 1 }, '.repeat(256)}{ z: 2 }] }, steps: [{ run: x }] } }`,
       code: 'too-many',
