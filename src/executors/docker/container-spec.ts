@@ -32,10 +32,12 @@ export interface ContainerSpec {
   stdin: boolean;
   /** `none`: the output leaves by another way. */
   log: 'none' | 'local';
+  /** Bytes that the engine keeps of a `local` log. */
+  logLimit?: number;
   user?: string;
 }
 
-const KEPT_LOG = { Type: 'local', Config: { 'max-size': '64m', 'max-file': '8' } };
+const SERVICE_LOG_LIMIT = 512 * 1024 * 1024;
 
 export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
   const { memory, cpu, pids } = spec.limits;
@@ -56,7 +58,7 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
     HostConfig: {
       NetworkMode: spec.network,
       Binds: spec.binds,
-      LogConfig: spec.log === 'none' ? { Type: 'none', Config: {} } : KEPT_LOG,
+      LogConfig: spec.log === 'none' ? { Type: 'none', Config: {} } : keptLog(spec.logLimit ?? SERVICE_LOG_LIMIT),
       CapDrop: ['ALL'],
       CapAdd: CAPABILITIES,
       SecurityOpt: ['no-new-privileges'],
@@ -66,6 +68,11 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
       ...(pids === undefined ? {} : { PidsLimit: pids }),
     },
   };
+}
+
+/** One file: with more, the first bytes would go when it is full, and a reader could not begin there. */
+function keptLog(bytes: number): { Type: string; Config: Record<string, string> } {
+  return { Type: 'local', Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
 }
 
 /** A step may ask for less than the operator's caps, not for more. */
@@ -80,8 +87,9 @@ export function capLimits(asked: Limits, caps: Required<Limits>): Required<Limit
 export interface MountedFolders {
   workspace: string;
   home: string;
-  step: string;
-  control: string;
+  /** Absent: folders of the container itself. */
+  step?: string;
+  control?: string;
   objects?: string;
 }
 
@@ -89,8 +97,8 @@ export function bindsOf(folders: MountedFolders): string[] {
   return [
     `${folders.workspace}:${STEP_PATHS.workspace}`,
     `${folders.home}:${STEP_PATHS.home}`,
-    `${folders.step}:${STEP_PATHS.step}`,
-    `${folders.control}:${CONTROL}`,
+    ...(folders.step === undefined ? [] : [`${folders.step}:${STEP_PATHS.step}`]),
+    ...(folders.control === undefined ? [] : [`${folders.control}:${CONTROL}`]),
     ...(folders.objects === undefined ? [] : [`${folders.objects}:${STEP_PATHS.objects}:ro`]),
   ];
 }

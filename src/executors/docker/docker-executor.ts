@@ -9,6 +9,7 @@ import { LABEL } from './labels.ts';
 import { createNetworkRules } from './network-rules.ts';
 import type { DockerOptions } from './options.ts';
 import type { ExecutorParts } from './parts.ts';
+import { probeDisk } from './probe-disk.ts';
 import { reapSlots } from './reap.ts';
 import { createRemoval } from './removal.ts';
 import { createSlot } from './slot.ts';
@@ -34,7 +35,8 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const starts = createStartQueue();
   const report = options.onProblem ?? (() => undefined);
   const removal = createRemoval(docker, () => delay(HEAD_START_MS).then(() => starts.quiet()), report);
-  const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules };
+  const sharesDisk = askOnce((image) => probeDisk(docker, options.folder, image, labels), options.sharesDisk);
+  const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules, sharesDisk };
   const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
   if (options.warmSlots !== 0) void warmUp(options.image);
 
@@ -84,5 +86,17 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
       events.close();
       engine.close();
     },
+  };
+}
+
+/** A failed question is asked again. */
+function askOnce(ask: (image: string) => Promise<boolean>, known?: boolean): (image: string) => Promise<boolean> {
+  let answer = known === undefined ? undefined : Promise.resolve(known);
+  return (image) => {
+    answer ??= ask(image).catch((error: unknown) => {
+      answer = undefined;
+      throw error;
+    });
+    return answer;
   };
 }

@@ -18,8 +18,8 @@ export interface WatchedEnd {
 export interface EngineEvents {
   /** To be called before the container starts, or followed by `look`: what has ended already says so no more. */
   watch(containerId: string): WatchedEnd;
-  /** Asks the engine whether a container that is watched has ended meanwhile. */
-  look(containerId: string): Promise<void>;
+  /** Asks the engine whether a container has ended meanwhile, and says so to who watches it. False when it cannot tell. */
+  look(containerId: string): Promise<boolean>;
   close(): void;
 }
 
@@ -61,12 +61,16 @@ export function createEngineEvents(docker: Docker, label: string, onConnect: () 
     settle(event.Actor?.ID ?? '', code === undefined ? {} : { code: Number(code) });
   }
 
-  async function look(id: string): Promise<void> {
+  async function look(id: string): Promise<boolean> {
     try {
       const { State } = await docker.getContainer(id).inspect();
-      if (!State.Running && State.Status !== 'created') settle(id, { code: State.ExitCode });
+      if (State.Running || State.Status === 'created') return false;
+      settle(id, { code: State.ExitCode });
+      return true;
     } catch (error) {
-      if (isGone(error)) settle(id, {});
+      if (!isGone(error)) return false;
+      settle(id, {});
+      return true;
     }
   }
 

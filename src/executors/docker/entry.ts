@@ -6,6 +6,12 @@ import { STEP_PATHS, type Task } from '../executor.ts';
 import { environmentOf, taskCommand } from '../shell.ts';
 import { endRecordFormat } from './end-record.ts';
 
+/** How a container waits for its commands, and the processes that this takes: more after a script's end are its daemons. */
+export interface Entry {
+  command: readonly string[];
+  processes: number;
+}
+
 /** Where a step's container sees the folder of its script and its output. */
 export const CONTROL = '/impgem/control';
 
@@ -13,23 +19,23 @@ export const CONTROL = '/impgem/control';
  * Output goes through a pipe and `cat` to a file, not straight to the file: scripts write to /dev/stderr by name, and
  * opening a file by that name would truncate it. TERM is for the script alone, so `cat` lives on to copy its last words.
  */
-export const ENTRY_TO_FILE = ['/bin/sh', '-c', `sh 2>&1 | (trap '' TERM; exec cat >>${CONTROL}/log)`] as const;
+export const ENTRY_TO_FILE: Entry = {
+  command: ['/bin/sh', '-c', `sh 2>&1 | (trap '' TERM; exec cat >>${CONTROL}/log)`],
+  processes: 3,
+};
 
 /** Output goes to the engine, through one pipe so that its order is kept. */
-export const ENTRY_TO_ENGINE = ['/bin/sh', '-c', 'exec sh 2>&1'] as const;
+export const ENTRY_TO_ENGINE: Entry = { command: ['/bin/sh', '-c', 'exec sh 2>&1'], processes: 1 };
 
 /** Ends every process of a container but the entry's own: TERM reaches the whole tree, daemons included. */
 export const TERMINATE_ALL = ['/bin/sh', '-c', 'kill -s TERM -- -1'] as const;
-
-/** Processes of the entry itself; any more after the script's end are daemons that it left behind. */
-const OWN_PROCESSES = 3;
 
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Variables that some shells refuse to have assigned; `env` passes them all the same. */
 const READ_ONLY = new Set(['UID', 'EUID', 'PPID', 'BASHOPTS', 'SHELLOPTS', 'BASH_VERSINFO', 'OPTIND']);
 
 /** The commands that run `task`, for the stdin of the entry process. */
-export function renderCommands(task: Task, nonce: string): string {
+export function renderCommands(task: Task, nonce: string, entry: Entry): string {
   // The PATH of the image stands unless the task has its own.
   const { PATH, ...environment } = environmentOf({ env: task.env, path: [] });
   const path = [...task.path, ...(task.env['PATH'] === undefined ? [] : [PATH ?? ''])].join(':');
@@ -39,7 +45,7 @@ export function renderCommands(task: Task, nonce: string): string {
   const command = taskCommand(task, script).map(quote).join(' ');
   const wrapper = odd.length > 0 ? `env ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
   const finish = (code: string) =>
-    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' $code $(($# - ${OWN_PROCESSES})); exit`;
+    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' $code $(($# - ${entry.processes})); exit`;
   return [
     '{',
     // A handler, not "ignore": a child gets the default back, and the script is meant to feel it.

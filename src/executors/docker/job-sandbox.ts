@@ -1,21 +1,23 @@
 import { ImpGemError } from '../../errors.ts';
-import type {
-  AdoptedJob,
-  Exit,
-  Handover,
-  JobContext,
-  JobSandbox,
-  Output,
-  Service,
-  ServiceTask,
-  StartOptions,
-  Task,
+import {
+  STEP_PATHS,
+  type AdoptedJob,
+  type Exit,
+  type Handover,
+  type JobContext,
+  type JobSandbox,
+  type Output,
+  type Service,
+  type ServiceTask,
+  type StartOptions,
+  type Task,
 } from '../executor.ts';
 import type { ExecutorParts } from './parts.ts';
 import { linkObjects } from './link-objects.ts';
 import { followStep, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
 import { followService, openService, untilReady } from './services.ts';
+import { pullFiles, pushFiles, pushFolder } from './volumes.ts';
 import { readStarted, recordSlot, recordStarted } from './slot-record.ts';
 import { handOver, stepFolder } from './step-container.ts';
 import { openLog } from './step-folder.ts';
@@ -34,7 +36,7 @@ export function createJobSandbox(
   const running = new Set<string>();
   let state: 'open' | 'detached' | 'disposed' = 'open';
   let disposal: Promise<void> | undefined;
-  let objects: Promise<void> | undefined;
+  let shown: Promise<void> | undefined;
   recordSlot(slot, job.owner);
 
   async function start(task: Task, output: Output, options: StartOptions): Promise<Exit> {
@@ -44,14 +46,14 @@ export function createJobSandbox(
     checkOpen();
     const { containerId, number, nonce } = step;
     recordStarted(job.folder, { task: task.id, containerId, number, nonce });
-    handOver(step, task);
+    handOver(slot, step, task);
     return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
   }
 
   async function workspaceReady(): Promise<void> {
     await job.ready;
-    objects ??= showObjects(job, slot);
-    await objects;
+    shown ??= showFiles(parts, job, slot);
+    await shown;
   }
 
   async function resume(taskId: string, output: Output, options: StartOptions): Promise<Exit> {
@@ -60,10 +62,10 @@ export function createJobSandbox(
     if (!started) throw new ImpGemError('task-unknown', `No task ${taskId} of this job was started`);
     if ('service' in started) return resumeService(started.containerId, output);
     const folder = stepFolder(slot, started.number);
-    const log = await openLog(folder);
+    const log = slot.volumes ? {} : { log: await openLog(folder) };
     const end = parts.events.watch(started.containerId);
     void parts.events.look(started.containerId);
-    return follow({ ...started, folder, log, end }, output, options);
+    return follow({ ...started, ...log, folder, end }, output, options);
   }
 
   async function startService(service: ServiceTask, output: Output, options: StartOptions): Promise<Service> {
@@ -131,8 +133,12 @@ export function createJobSandbox(
     start,
     expect: (tasks) => waiting.expect(tasks),
     startService,
-    push: () => Promise.resolve(),
-    pull: () => Promise.resolve(),
+    push: async () => {
+      if (slot.volumes) await pushFiles(parts, slot);
+    },
+    pull: async () => {
+      if (slot.volumes) await pullFiles(parts, slot);
+    },
     dispose: () => (disposal ??= dispose()),
     async detach() {
       state = 'detached';
@@ -143,7 +149,13 @@ export function createJobSandbox(
   return { sandbox, started: readStarted(job.folder).map(({ task }) => task), resume };
 }
 
-/** A warm container has a folder of its own mounted in the place of the mirror's objects; here they come into it. */
-async function showObjects(job: JobContext, slot: Slot): Promise<void> {
-  if (job.objects !== undefined && job.objects !== slot.objects) await linkObjects(job.objects, slot.objects);
+/**
+ * What containers made ahead do not have yet: the mirror's objects, in the place of which a warm one has a folder of its
+ * own; all files, where they go to volumes.
+ */
+async function showFiles(parts: ExecutorParts, job: JobContext, slot: Slot): Promise<void> {
+  if (slot.volumes) {
+    await pushFiles(parts, slot);
+    if (job.objects !== undefined) await pushFolder(parts, slot, job.objects, STEP_PATHS.objects);
+  } else if (job.objects !== undefined && job.objects !== slot.objects) await linkObjects(job.objects, slot.objects);
 }

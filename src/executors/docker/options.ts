@@ -28,6 +28,8 @@ export interface DockerOptions extends EngineAddress {
   logLimit: number;
   /** Sets of containers kept ready between jobs; default 1. 0: none. */
   warmSlots?: number;
+  /** Whether the engine sees our disk at the same paths. Default: found out. */
+  sharesDisk?: boolean;
   /**
    * The operator's image, for jobs that name none: the first one finds containers of it warm, if the engine has it. What
    * we run ourselves with rights that no step has runs in it alone, never in an image that a pipeline names.

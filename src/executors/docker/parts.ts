@@ -15,4 +15,6 @@ export interface ExecutorParts {
   starts: StartQueue;
   images: Images;
   rules: NetworkRules;
+  /** Whether the engine sees our disk; asked once, with an image that it has. */
+  sharesDisk: (image: string) => Promise<boolean>;
 }

@@ -13,6 +13,7 @@ const YOUNG_MS = 120_000;
 interface Found {
   containers: ContainerInfo[];
   networks: string[];
+  volumes: string[];
   worker?: string | undefined;
   owner?: JobOwner | undefined;
   /** ms since 1970. */
@@ -28,8 +29,9 @@ export async function reapSlots(
   const slots = await findSlots(parts);
   const dead = [...slots].filter(([id, found]) => !ours.has(id) && !isAlive(parts, found, isLive));
   await Promise.all(
-    dead.flatMap(([, { containers, networks }]) => [
+    dead.flatMap(([, { containers, networks, volumes }]) => [
       ...containers.map(({ Id }) => parts.removal.container(Id)),
+      ...volumes.map((name) => parts.removal.volume(name)),
       ...networks.map((id) => parts.removal.network(id)),
     ]),
   );
@@ -48,16 +50,17 @@ function isAlive(parts: ExecutorParts, slot: Found, isLive: (owner: JobOwner) =>
 
 async function findSlots(parts: ExecutorParts): Promise<Map<string, Found>> {
   const filters = { label: [`${LABEL.instance}=${parts.options.instance}`] };
-  const [containers, networks] = await engineCall('look for what dead workers left', () =>
+  const [containers, networks, { Volumes: volumes }] = await engineCall('look for what dead workers left', () =>
     Promise.all([
       parts.docker.listContainers({ all: true, filters }),
       parts.docker.listNetworks({ filters: JSON.stringify(filters) }),
+      parts.docker.listVolumes({ filters: JSON.stringify(filters) }),
     ]),
   );
   const slots = new Map<string, Found>();
   const slotOf = (labels: Record<string, string>, createdAt: number): Found => {
     const id = labels[LABEL.slot] ?? '';
-    const found = slots.get(id) ?? { containers: [], networks: [], newest: 0 };
+    const found = slots.get(id) ?? { containers: [], networks: [], volumes: [], newest: 0 };
     slots.set(id, found);
     found.worker = labels[LABEL.worker];
     found.newest = Math.max(found.newest, createdAt);
@@ -69,6 +72,10 @@ async function findSlots(parts: ExecutorParts): Promise<Map<string, Found>> {
     slot.owner ??= ownerOf(container.Labels, container.Names);
   }
   for (const network of networks) slotOf(network.Labels ?? {}, Date.parse(network.Created)).networks.push(network.Id);
+  for (const volume of volumes) {
+    const { CreatedAt } = volume as { CreatedAt?: string };
+    slotOf(volume.Labels, CreatedAt === undefined ? 0 : Date.parse(CreatedAt)).volumes.push(volume.Name);
+  }
   return slots;
 }
 

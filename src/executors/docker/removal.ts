@@ -4,6 +4,7 @@ import { engineError, isGone, statusOf } from './engine.ts';
 
 export interface Removal {
   container(id: string): Promise<void>;
+  volume(name: string): Promise<void>;
   /** After all removals asked for before it. */
   network(id: string): Promise<void>;
   /** Settles when all that was asked for is gone. */
@@ -38,6 +39,7 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
 
   return {
     container: (id) => add(`container ${id}`, () => docker.getContainer(id).remove({ force: true, v: true })),
+    volume: (name) => add(`volume ${name}`, () => docker.getVolume(name).remove()),
     network: (id) => add(`network ${id}`, () => docker.getNetwork(id).remove()),
     idle: () => chain,
   };

@@ -7,8 +7,10 @@ import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { createEndRecordSplitter, type StepEnd } from './end-record.ts';
 import { TERMINATE_ALL } from './entry.ts';
 import { engineError, isGone } from './engine.ts';
+import { followEngineLog, payloadsOf } from './engine-log.ts';
 import { followFile } from './follow-file.ts';
 import type { ExecutorParts } from './parts.ts';
+import { fetchHandover } from './step-archive.ts';
 import { handoverFolder, logPath } from './step-folder.ts';
 
 const GRACE_MS = 10_000;
@@ -17,8 +19,11 @@ const KILLED = 137;
 export interface RunningStep {
   containerId: string;
   nonce: string;
-  log: FileHandle;
-  /** Its step folder on the host. */
+  /** Its output as a file on our disk; absent where the engine keeps it. */
+  log?: FileHandle;
+  /** Its output as it comes, framed by the engine; absent when an earlier worker began the step. */
+  stdio?: NodeJS.ReadableStream;
+  /** Its step folder on our disk. */
   folder: string;
   end: WatchedEnd;
 }
@@ -42,7 +47,9 @@ export async function followStep(
     const suspicious = code !== 0 || recorded?.leftovers !== false;
     const outOfMemory = suspicious && (await stopContainer(parts, step.containerId)).outOfMemory;
     const reason = signal.aborted ? 'cancelled' : outOfMemory && code !== 0 ? 'out of memory' : undefined;
-    const handover = readHandover(handoverFolder(step.folder));
+    const handover = step.log
+      ? readHandover(handoverFolder(step.folder))
+      : await fetchHandover(parts.docker, step.containerId);
     return { code, handover, ...(reason === undefined ? {} : { reason }) };
   } catch (error) {
     await kill(parts, step.containerId);
@@ -50,7 +57,7 @@ export async function followStep(
   } finally {
     over.abort();
     end.forget();
-    await step.log.close();
+    await step.log?.close();
   }
 }
 
@@ -66,29 +73,42 @@ async function takeOutput(
   let end: StepEnd | undefined;
   let taken = 0;
   let killed = false;
-  await followFile({
-    handle: step.log,
-    path: logPath(step.folder),
-    ended,
-    sink: async (bytes) => {
-      const part = splitter.push(bytes);
-      end = part.end;
-      // One byte more than the limit, so that whoever reads sees that it was passed.
-      const room = Math.max(0, logLimit + 1 - taken);
-      const shown = part.output.subarray(0, room);
-      taken += shown.length;
-      if (shown.length > 0) await output.write(shown);
-      return end !== undefined || taken > logLimit;
-    },
-    onSize: (size) => {
-      if (size <= logLimit || killed) return;
-      killed = true;
-      void kill(parts, step.containerId);
-    },
-  });
+  const sink = async (bytes: Buffer): Promise<boolean> => {
+    const part = splitter.push(bytes);
+    end = part.end;
+    // One byte more than the limit, so that whoever reads sees that it was passed.
+    const shown = part.output.subarray(0, Math.max(0, logLimit + 1 - taken));
+    taken += shown.length;
+    if (shown.length > 0) await output.write(shown);
+    return end !== undefined || taken > logLimit;
+  };
+  const onSize = (size: number): void => {
+    if (size <= logLimit || killed) return;
+    killed = true;
+    void kill(parts, step.containerId);
+  };
+  if (step.log) await followFile({ handle: step.log, path: logPath(step.folder), ended, sink, onSize });
+  else await takeEngineLog(parts, step, sink);
   const rest = splitter.rest();
   if (end === undefined && rest.length > 0) await output.write(rest);
   return taken > logLimit ? { code: KILLED, leftovers: true } : end;
+}
+
+async function takeEngineLog(
+  parts: ExecutorParts,
+  { containerId, stdio, end }: RunningStep,
+  sink: (bytes: Buffer) => Promise<boolean>,
+): Promise<void> {
+  const pieces = stdio ? payloadsOf(stdio) : followEngineLog(parts.docker, containerId);
+  for await (const bytes of pieces) if (await sink(bytes)) return;
+  await untilEnded(parts, containerId, end);
+}
+
+/** The engine's stream of output ends with the container, or when the engine goes away. */
+export async function untilEnded(parts: ExecutorParts, containerId: string, end: WatchedEnd): Promise<void> {
+  await parts.events.look(containerId);
+  if (end.signal.aborted) return;
+  await new Promise((resolve) => end.signal.addEventListener('abort', resolve, { once: true }));
 }
 
 /** The entry process prints a record unless it was killed, so an end without one is never a success. */

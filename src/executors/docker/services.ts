@@ -1,20 +1,17 @@
 /** Services of a job: containers on its network, found by name, their output kept by the engine. */
-import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
 import { ImpGemError } from '../../errors.ts';
 import type { JobContext, Output, Service, ServiceTask, StartOptions } from '../executor.ts';
 import { environmentOf, shellCommand } from '../shell.ts';
 import { bindsOf, containerOptions } from './container-spec.ts';
 import { engineCall } from './engine.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
-import { CONTROL } from './entry.ts';
+import { followEngineLog } from './engine-log.ts';
 import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
+import { untilEnded } from './run-step.ts';
 import { runExec } from './run-exec.ts';
 import { networkName, type Slot } from './slot.ts';
-import { stepFolder } from './step-container.ts';
-import { controlFolder, handoverFolder, makeStepFolder } from './step-folder.ts';
 
 const KILLED = 137;
 
@@ -32,28 +29,19 @@ export async function openService(
 ): Promise<StartedService> {
   const image = service.image ?? job.image;
   await parts.images.ensure(image, job.note);
-  const number = slot.nextStep++;
-  const folder = stepFolder(slot, number);
-  await makeStepFolder(folder);
-  if (service.run !== undefined) await writeScript(join(controlFolder(folder), 'script'), service.run);
   const { PATH, HOME, ...env } = environmentOf({ env: service.env, path: [] });
   const own = service.run === undefined ? {} : { HOME: HOME ?? '' };
   const container = await engineCall(`create the service ${service.name}`, () =>
     parts.docker.createContainer(
       containerOptions({
         image,
-        ...(service.run === undefined ? {} : { entrypoint: shellCommand('bash', `${CONTROL}/script`) }),
+        ...(service.run === undefined ? {} : { entrypoint: scriptCommand(service.run) }),
         env: { ...own, ...env, ...(service.env['PATH'] === undefined ? {} : { PATH: PATH ?? '' }) },
         labels: { ...slot.labels, [LABEL.step]: `service-${service.name}` },
         network: networkName(slot.id),
         aliases: [service.name],
         limits: parts.options.limits,
-        binds: bindsOf({
-          workspace: join(slot.folder, 'workspace'),
-          home: join(slot.folder, 'home'),
-          step: handoverFolder(folder),
-          control: controlFolder(folder),
-        }),
+        binds: bindsOf(slot.volumes ?? { workspace: join(slot.folder, 'workspace'), home: join(slot.folder, 'home') }),
         stdin: false,
         log: 'local',
       }),
@@ -65,9 +53,9 @@ export async function openService(
   return { containerId: container.id, ended: followService(parts, container.id, output, end) };
 }
 
-async function writeScript(file: string, script: string): Promise<void> {
-  await writeFile(file, script);
-  await chmod(file, 0o644);
+/** The script as an argument: a service has no folder of its own. */
+function scriptCommand(script: string): string[] {
+  return [...shellCommand('bash', '-c'), script];
 }
 
 /** Takes a service's output from its first byte to its end; gives its exit code. */
@@ -77,22 +65,12 @@ export async function followService(
   output: Output,
   end: WatchedEnd,
 ): Promise<number> {
-  const stream = await engineCall('follow the output of a service', () =>
-    parts.docker.getContainer(containerId).logs({ follow: true, stdout: true, stderr: true }),
-  );
-  const sink = new Writable({
-    write: (bytes: Buffer, _encoding, done) => {
-      output.write(bytes).then(() => done(), done);
-    },
-  });
-  sink.on('error', () => undefined); // Told through the output's own error; the service runs on.
-  parts.docker.modem.demuxStream(stream, sink, sink);
-  await new Promise<void>((resolve) => stream.once('end', resolve).once('error', () => resolve()));
-  await new Promise<void>((resolve) => sink.end(resolve));
-  // The stream also ends when the engine goes away.
-  await parts.events.look(containerId);
-  if (!end.signal.aborted)
-    await new Promise((resolve) => end.signal.addEventListener('abort', resolve, { once: true }));
+  // A log that takes no more is told of where it is written; the service runs on.
+  const log = { open: true };
+  for await (const bytes of followEngineLog(parts.docker, containerId)) {
+    if (log.open) await output.write(bytes).catch(() => (log.open = false));
+  }
+  await untilEnded(parts, containerId, end);
   return (end.signal.reason as ContainerEnd).code ?? KILLED;
 }
 
@@ -115,7 +93,10 @@ export async function untilReady(
       ? runExec(parts.docker, slot.holderId, portProbe(service.name, service.ready.port, timeoutMs), stop)
       : runExec(parts.docker, started.containerId, commandProbe(service.ready.command, timeoutMs), stop);
   const outcome = await Promise.race([
-    probe.then((code) => ({ code })),
+    probe.then(
+      (code) => ({ code }),
+      (error: unknown) => endOrError(parts, started, error),
+    ),
     started.ended.then((endedWith) => ({ endedWith })),
   ]).finally(() => giveUp.abort());
   probe.catch(() => undefined);
@@ -135,6 +116,16 @@ export async function untilReady(
   if (ended !== undefined)
     throw new ImpGemError('service-failed', `The service ${service.name} ended with exit code ${ended}`);
   throw new ImpGemError('service-not-ready', `The service ${service.name} was not ready after ${timeoutMs} ms`);
+}
+
+/** A command cannot be run in a service that has ended meanwhile: then that is what happened. */
+async function endOrError(
+  parts: ExecutorParts,
+  started: StartedService,
+  error: unknown,
+): Promise<{ endedWith: number }> {
+  if (await parts.events.look(started.containerId)) return { endedWith: await started.ended };
+  throw error;
 }
 
 function portProbe(name: string, port: number, timeoutMs: number): string[] {

@@ -25,14 +25,16 @@ interface StartedService {
 }
 
 /** What of a slot lives on; the rest is found on the engine. */
-export type SlotRecord = Pick<Slot, 'id' | 'networkId' | 'holderId' | 'objects' | 'labels'> & { owner: JobOwner };
+export type SlotRecord = Pick<Slot, 'id' | 'networkId' | 'holderId' | 'objects' | 'labels' | 'volumes'> & {
+  owner: JobOwner;
+};
 
 const slotFile = (jobFolder: string) => join(jobFolder, 'docker', 'slot.json');
 const startedFile = (jobFolder: string) => join(jobFolder, 'docker', 'started.jsonl');
 
 export function recordSlot(slot: Slot, owner: JobOwner): void {
-  const { id, networkId, holderId, objects, labels } = slot;
-  const record: SlotRecord = { id, networkId, holderId, objects, labels, owner };
+  const { id, networkId, holderId, objects, labels, volumes } = slot;
+  const record: SlotRecord = { id, networkId, holderId, objects, labels, owner, ...(volumes ? { volumes } : {}) };
   writeFileSync(slotFile(slot.folder), JSON.stringify(record), { mode: 0o600 });
 }
 

@@ -9,6 +9,7 @@ import { holderName, LABEL, ownerLabels } from './labels.ts';
 import type { Note } from './images.ts';
 import { BRIDGE_PREFIX } from './network-rules.ts';
 import type { ExecutorParts } from './parts.ts';
+import { createVolumes, holderBinds, type SlotVolumes } from './volumes.ts';
 
 export interface Slot {
   id: string;
@@ -20,6 +21,8 @@ export interface Slot {
   networkId: string;
   holderId: string;
   labels: Record<string, string>;
+  /** Where the engine does not share our disk. */
+  volumes?: SlotVolumes;
   nextStep: number;
   /** All containers but the holder. */
   containers: Set<string>;
@@ -52,6 +55,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   const objects = wanted.objects ?? join(folder, 'docker', 'objects');
   await makeFolders(folder);
   await parts.images.ensure(wanted.image, wanted.note ?? (() => undefined));
+  const shared = await parts.sharesDisk(wanted.image);
   // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
   const rules = parts.rules.ensure().catch(parts.options.onProblem ?? (() => undefined));
   const network = await engineCall('create the network of a job', () =>
@@ -74,6 +78,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
     containers: new Set(),
   };
   try {
+    if (!shared) slot.volumes = await createVolumes(parts, id, labels);
     slot.holderId = await parts.starts.run(() => startHolder(parts, slot, wanted.owner));
     await rules;
   } catch (error) {
@@ -94,7 +99,7 @@ async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | u
         labels: slot.labels,
         network: networkName(slot.id),
         limits: HOLDER_LIMITS,
-        binds: [],
+        binds: slot.volumes ? holderBinds(slot.volumes) : [],
         stdin: false,
         log: 'none',
       }),
@@ -131,5 +136,6 @@ export async function removeSlot(parts: ExecutorParts, slot: Slot): Promise<void
   const { removal } = parts;
   for (const id of slot.containers) void removal.container(id);
   if (slot.holderId !== '') void removal.container(slot.holderId);
+  for (const name of Object.values(slot.volumes ?? {})) void removal.volume(name);
   await removal.network(slot.networkId);
 }

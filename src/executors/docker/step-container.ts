@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import type { Limits } from '../../runs/plan.ts';
 import { InfrastructureError } from '../../errors.ts';
 import type { Task, UpcomingTask } from '../executor.ts';
-import { bindsOf, capLimits, containerOptions } from './container-spec.ts';
-import { ENTRY_TO_FILE, renderCommands } from './entry.ts';
+import { bindsOf, capLimits, containerOptions, type MountedFolders } from './container-spec.ts';
+import { type Entry, ENTRY_TO_ENGINE, ENTRY_TO_FILE, renderCommands } from './entry.ts';
 import { engineCall, sentenceOf } from './engine.ts';
 import type { WatchedEnd } from './engine-events.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
+import { packStepFolders } from './step-archive.ts';
 import { controlFolder, handoverFolder, makeStepFolder, openLog } from './step-folder.ts';
 
 /** What tells containers apart before they know their script: a step takes only one that equals its own. */
@@ -27,8 +28,10 @@ export interface WaitingStep {
   /** Number of its folder under the slot's. */
   number: number;
   nonce: string;
-  log: FileHandle;
-  stdin: NodeJS.ReadWriteStream;
+  /** Its output as a file on our disk; absent where the engine keeps it. */
+  log?: FileHandle;
+  /** Commands go in; output comes out where it is no file. */
+  stdio: NodeJS.ReadWriteStream;
   end: WatchedEnd;
 }
 
@@ -54,11 +57,13 @@ export async function startWaiting(
 ): Promise<WaitingStep> {
   const number = slot.nextStep++;
   const folder = stepFolder(slot, number);
+  const start = () => parts.starts.run(() => startContainer(parts, slot, needs, folder, labels));
+  const known = { needs, number, nonce: randomBytes(12).toString('hex') };
+  if (slot.volumes) return { ...(await start()), ...known };
   await makeStepFolder(folder);
   const log = await openLog(folder);
   try {
-    const started = await parts.starts.run(() => startContainer(parts, slot, needs, folder, labels));
-    return { ...started, needs, number, nonce: randomBytes(12).toString('hex'), log };
+    return { ...(await start()), ...known, log };
   } catch (error) {
     await log.close();
     throw error;
@@ -71,44 +76,56 @@ async function startContainer(
   needs: StepNeeds,
   folder: string,
   labels: Record<string, string>,
-): Promise<Pick<WaitingStep, 'containerId' | 'stdin' | 'end'>> {
+): Promise<Pick<WaitingStep, 'containerId' | 'stdio' | 'end'>> {
   const { docker, options } = parts;
   const container = await engineCall(`create a container of ${needs.image}`, () =>
     docker.createContainer(
       containerOptions({
         image: needs.image,
-        entrypoint: ENTRY_TO_FILE,
+        entrypoint: entryOf(slot).command,
         labels: { ...slot.labels, ...labels },
         network: needs.network === 'none' ? 'none' : `container:${slot.holderId}`,
         limits: needs.limits,
-        binds: bindsOf({
-          workspace: join(slot.folder, 'workspace'),
-          home: join(slot.folder, 'home'),
-          step: handoverFolder(folder),
-          control: controlFolder(folder),
-          objects: slot.objects,
-        }),
+        binds: bindsOf(slot.volumes ?? sharedFolders(slot, folder)),
         stdin: true,
-        log: 'none',
+        log: slot.volumes ? 'local' : 'none',
+        logLimit: options.logLimit + 1024 * 1024,
         ...(options.runAs === undefined ? {} : { user: options.runAs }),
       }),
     ),
   );
   slot.containers.add(container.id);
   const end = parts.events.watch(container.id);
-  const stdin = await engineCall('attach to a container', () =>
-    container.attach({ stream: true, stdin: true, hijack: true }),
+  if (slot.volumes)
+    await engineCall('prepare a container', async () => container.putArchive(await packStepFolders(), { path: '/' }));
+  const out = slot.volumes !== undefined;
+  const stdio = await engineCall('attach to a container', () =>
+    container.attach({ stream: true, stdin: true, stdout: out, stderr: out, hijack: true }),
   );
-  stdin.on('error', () => undefined); // The container may end before it is its turn; its end tells more than a broken pipe.
-  stdin.resume();
+  stdio.on('error', () => undefined); // The container may end before it is its turn; its end tells more than a broken pipe.
+  if (!out) stdio.resume();
   try {
     await container.start();
   } catch (error) {
-    stdin.end();
+    stdio.end();
     end.forget();
     throw startError(error, needs.image);
   }
-  return { containerId: container.id, stdin, end };
+  return { containerId: container.id, stdio, end };
+}
+
+function entryOf(slot: Slot): Entry {
+  return slot.volumes ? ENTRY_TO_ENGINE : ENTRY_TO_FILE;
+}
+
+function sharedFolders(slot: Slot, folder: string): MountedFolders {
+  return {
+    workspace: join(slot.folder, 'workspace'),
+    home: join(slot.folder, 'home'),
+    step: handoverFolder(folder),
+    control: controlFolder(folder),
+    objects: slot.objects,
+  };
 }
 
 function startError(error: unknown, image: string): Error {
@@ -123,6 +140,6 @@ function startError(error: unknown, image: string): Error {
 }
 
 /** The turn has come: hands the commands over. From here the container runs on by itself. */
-export function handOver(step: WaitingStep, task: Task): void {
-  step.stdin.end(renderCommands(task, step.nonce));
+export function handOver(slot: Slot, step: WaitingStep, task: Task): void {
+  step.stdio.end(renderCommands(task, step.nonce, entryOf(slot)));
 }

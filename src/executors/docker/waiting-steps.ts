@@ -90,9 +90,9 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
       for (const result of dropped) {
         if (result.status === 'rejected') continue;
-        result.value.stdin.end(); // Nothing came: the entry process ends by itself.
+        result.value.stdio.end(); // Nothing came: the entry process ends by itself.
         result.value.end.forget();
-        await result.value.log.close();
+        await result.value.log?.close();
       }
     },
   };

@@ -107,6 +107,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 /** False, with nothing changed, when the folders cannot be moved: another file system, or they are not empty any more. */
 function moveFolders(slot: Slot, job: JobContext): boolean {
   const from = slot.folder;
+  if (slot.volumes) return claimVolumes(slot, job);
   try {
     if (job.objects !== undefined && statSync(job.objects).dev !== statSync(from).dev) return false;
     renameSync(join(from, 'home'), join(job.folder, 'home'));
@@ -123,6 +124,15 @@ function moveFolders(slot: Slot, job: JobContext): boolean {
   renameSync(join(from, 'docker'), join(job.folder, 'docker'));
   slot.folder = job.folder;
   slot.objects = join(job.folder, 'docker', 'objects');
+  void rm(from, { recursive: true, force: true });
+  return true;
+}
+
+/** Nothing of the folder is mounted: the job's own takes its place. */
+function claimVolumes(slot: Slot, job: JobContext): boolean {
+  const from = slot.folder;
+  mkdirSync(join(job.folder, 'docker', 'objects'), { recursive: true });
+  slot.folder = job.folder;
   void rm(from, { recursive: true, force: true });
   return true;
 }
