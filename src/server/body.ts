@@ -1,35 +1,55 @@
 import type { IncomingMessage } from 'node:http';
-import { InputError } from '../errors.ts';
+import { InfrastructureError, InputError } from '../errors.ts';
 
 /** Up to here a body that is too large is read and dropped, so that its sender lives to read the 413. */
 const DRAIN_LIMIT = 64 * 1024 * 1024;
 const JSON_LIMIT = 64 * 1024;
 const BODY_MS = 120_000;
+/** Bytes of all bodies that are being read: what a stranger sends is held before its signature can be checked. */
+const HELD_LIMIT = 128 * 1024 * 1024;
+let heldByAll = 0;
 
 /**
  * The raw body. InputError `body-too-large` (413), `content-type-unsupported` (415) unless the media type is `type`,
- * in this order.
+ * in this order; InfrastructureError `bodies-crowded` (503) while others take all the room that there is for bodies.
  */
 export async function readBody(req: IncomingMessage, limit: number, type: string): Promise<Buffer> {
   const announced = Number(req.headers['content-length'] ?? 0);
   if (announced > DRAIN_LIMIT) throw tooLarge(limit);
   const pieces: Buffer[] = [];
   let length = 0;
+  let held = 0;
+  let crowded = false;
+  const drop = (): void => {
+    heldByAll -= held;
+    held = 0;
+    pieces.length = 0;
+  };
   // Whoever sends drop by drop holds memory of ours: an honest sender is done long before.
   const cut = setTimeout(() => req.destroy(), BODY_MS);
   try {
     for await (const piece of req as AsyncIterable<Buffer>) {
       length += piece.length;
       if (length > DRAIN_LIMIT) break;
-      if (length <= limit && announced <= limit) pieces.push(piece);
-      else pieces.length = 0;
+      crowded ||= heldByAll + piece.length > HELD_LIMIT;
+      if (crowded || length > limit || announced > limit) drop();
+      else {
+        pieces.push(piece);
+        held += piece.length;
+        heldByAll += piece.length;
+      }
     }
   } catch (error) {
     throw new InputError('body-incomplete', 'The body ended too early.', { cause: error });
   } finally {
     clearTimeout(cut);
+    heldByAll -= held;
   }
   if (length > limit) throw tooLarge(limit);
+  if (crowded)
+    throw new InfrastructureError('bodies-crowded', 'Too many large bodies come at once; send this one again later.', {
+      retryable: true,
+    });
   if (mediaType(req) !== type || (req.headers['content-encoding'] ?? 'identity') !== 'identity')
     throw new InputError('content-type-unsupported', `Send the body as ${type}, not compressed.`, { status: 415 });
   return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
