@@ -41,6 +41,11 @@ export function createJobSandbox(
 
   async function start(task: Task, output: Output, options: StartOptions): Promise<Exit> {
     checkOpen();
+    if (task.docker)
+      throw new ImpGemError(
+        'docker-unavailable',
+        '`docker: true` needs an engine of its own, which this worker cannot give',
+      );
     if (options.signal.aborted) return CANCELLED;
     const [step] = await Promise.all([waiting.take(task), workspaceReady()]);
     checkOpen();
