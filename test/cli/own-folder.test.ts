@@ -1,0 +1,32 @@
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { ownFolder } from '../../src/cli/own-folder.ts';
+
+const temp = mkdtempSync(join(tmpdir(), 'impgem-own-folder-'));
+afterAll(() => rmSync(temp, { recursive: true, force: true }));
+
+test('a folder is made with its parents, for us only, and can be taken once', async () => {
+  const folder = join(temp, 'a/b/c');
+  const disown = await ownFolder(folder);
+  expect(statSync(folder).mode & 0o777).toBe(0o700);
+  await expect(ownFolder(folder)).rejects.toMatchObject({ code: 'already-running' });
+  await disown();
+  await (
+    await ownFolder(folder)
+  )();
+});
+
+describe('a folder that cannot be is refused at once, with what to set', () => {
+  writeFileSync(join(temp, 'file'), '');
+  test.each([join(temp, 'file'), join(temp, 'file/below'), '/dev/null/x', '/proc/x', '/proc/x/y'])(
+    '%s',
+    async (folder) => {
+      await expect(ownFolder(folder)).rejects.toMatchObject({
+        code: 'data-folder',
+        message: expect.stringMatching(/^The data folder \S+ cannot be used \(E[A-Z]+\): set IMPGEM_DATA to another$/),
+      });
+    },
+  );
+});
