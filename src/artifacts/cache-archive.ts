@@ -1,5 +1,5 @@
 /** The two halves of a cache's tar: made from, and unpacked into, folders that belong to a stranger. */
-import { lstat, readdir, readlink, realpath } from 'node:fs/promises';
+import { lstat, readlink, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract, pack as createPack, type Header, type Pack } from 'tar-stream';
@@ -8,7 +8,7 @@ import type { CacheRoots } from '../worker/ports.ts';
 import { CACHE_ROOTS, linkStaysInside, type CachePath, type CacheRoot } from './cache-paths.ts';
 import { ifMissing } from './if-missing.ts';
 import { mapParallel } from './map-parallel.ts';
-import { openPlainFile } from './open-plain-file.ts';
+import { openPlainFile, openPlainFolder } from './open-plain-file.ts';
 import { checkPath, pathFault } from './safe-path.ts';
 import { openSafeTree, type SafeTree } from './safe-tree.ts';
 
@@ -73,7 +73,8 @@ async function examine(base: string, root: CacheRoot, path: string): Promise<Ite
   if (!status || pathFault(path)) return undefined;
   const header = { name: `${root}/${path}`, mode: status.mode & 0o777, mtime: status.mtime };
   if (status.isDirectory()) {
-    const children = (await readdir(place)).map((name) => `${path}/${name}`);
+    const children: string[] = [];
+    for await (const { name } of await openPlainFolder(place)) children.push(`${path}/${name}`);
     return { header: { ...header, type: 'directory' }, children };
   }
   if (status.isSymbolicLink()) {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
-import { lstat, opendir, realpath } from 'node:fs/promises';
+import { lstat, realpath } from 'node:fs/promises';
 import { ImpGemError } from '../errors.ts';
 import { compileGlobs, type GlobSet } from './glob.ts';
-import { openPlainFile } from './open-plain-file.ts';
+import { openPlainFile, openPlainFolder } from './open-plain-file.ts';
 import { pathFault } from './safe-path.ts';
 
 export interface CollectLimits {
@@ -51,7 +51,7 @@ export async function collectFiles(
   let bytes = 0;
   const folders = [''];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    for await (const entry of await opendir(`${base}/${folder}`)) {
+    for await (const entry of await openPlainFolder(folder === '' ? base : `${base}/${folder}`)) {
       if (++visited > limits.visited) quota(`more than ${limits.visited} files and folders`);
       if (Date.now() > deadline) quota(`more than can be looked through in ${limits.ms} ms`);
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;

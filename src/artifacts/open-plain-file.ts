@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import { lstat, open, readlink, type FileHandle } from 'node:fs/promises';
+import { constants, type Dir } from 'node:fs';
+import { lstat, open, opendir, readlink, type FileHandle } from 'node:fs/promises';
 import { ImpGemError, messageOf } from '../errors.ts';
 
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -27,6 +27,26 @@ export async function openPlainFile(path: string): Promise<FileHandle> {
   } catch (error) {
     const why = error instanceof ImpGemError ? error.message : reason(error);
     throw new ImpGemError('file-refused', `File ${JSON.stringify(path)} was not read: ${why}.`, { cause: error });
+  }
+}
+
+/**
+ * Opens a folder of such a tree to list it: what is listed is the folder at this path, not what a link in its place (or in
+ * the place of one above it) leads to. ImpGemError `file-refused` otherwise.
+ */
+export async function openPlainFolder(path: string): Promise<Dir> {
+  try {
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_DIRECTORY);
+    try {
+      const opened = `/proc/self/fd/${handle.fd}`;
+      if ((await readlink(opened)) !== path) throw new ImpGemError('file-refused', 'its path goes through a link');
+      return await opendir(opened);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    const why = error instanceof ImpGemError ? error.message : reason(error);
+    throw new ImpGemError('file-refused', `Folder ${JSON.stringify(path)} was not read: ${why}.`, { cause: error });
   }
 }
 

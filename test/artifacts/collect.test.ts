@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { COLLECT_LIMITS, collectFiles, hashFiles } from '../../src/artifacts/collect.ts';
-import { openPlainFile } from '../../src/artifacts/open-plain-file.ts';
+import { openPlainFile, openPlainFolder } from '../../src/artifacts/open-plain-file.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 async function tree(files: Record<string, string>): Promise<string> {
@@ -105,6 +105,21 @@ describe('openPlainFile', () => {
     const handle = await openPlainFile(join(root, 'b'));
     expect(await handle.readFile('utf8')).toBe('text');
     await handle.close();
+  });
+});
+
+describe('openPlainFolder', () => {
+  it('lists a folder, and refuses a link to one, also above it', async () => {
+    const root = await tree({ 'dir/inner/a': '' });
+    await mkdir(join(root, '../outside/inner'), { recursive: true });
+    const names = [];
+    for await (const { name } of await openPlainFolder(join(root, 'dir'))) names.push(name);
+    expect(names).toEqual(['inner']);
+    // As a step does that is still running while its folders are being listed.
+    await promisify(execFile)('sh', ['-c', 'rm -r dir && ln -s ../outside dir'], { cwd: root });
+    for (const path of ['dir', 'dir/inner'])
+      await expect(openPlainFolder(join(root, path))).rejects.toMatchObject({ code: 'file-refused' });
+    await expect(openPlainFolder(join(root, 'gone'))).rejects.toThrow('it is gone');
   });
 });
 
