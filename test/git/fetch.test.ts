@@ -171,6 +171,7 @@ describe('a remote that is no help', () => {
     await expect(git.fetchCommit(source(), REPOSITORY, { ref: MAIN })).rejects.toMatchObject({
       code: 'git-timeout',
       retryable: true,
+      message: 'git fetch did not end within 1 s (IMPGEM_FETCH_TIMEOUT)',
     });
     expect(commandLines().filter((line) => line.includes(server.url))).toEqual([]);
   });
