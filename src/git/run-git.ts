@@ -75,9 +75,13 @@ export async function runGit(call: GitCall): Promise<Buffer> {
       throw new ImpGemError('git-output-too-large', `git ${command} gave more than ${limit} bytes`, { cause: error });
     if (call.signal?.aborted) throw cancelled();
     if (timeout.aborted)
-      throw new InfrastructureError('git-timeout', `git ${command} did not end within ${call.timeoutMs / 1000} s (IMPGEM_FETCH_TIMEOUT)`, {
-        retryable: true,
-      });
+      throw new InfrastructureError(
+        'git-timeout',
+        `git ${command} did not end within ${call.timeoutMs / 1000} s (IMPGEM_FETCH_TIMEOUT)`,
+        {
+          retryable: true,
+        },
+      );
     throw new InfrastructureError('git-failed', `git ${command} failed: ${lastWords(error, call)}`, {
       cause: new Error(cleaned(messageOf(error), call)),
       retryable: true,
