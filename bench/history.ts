@@ -17,7 +17,7 @@ const RUNS = 100_000;
 const REPOSITORIES = 50;
 const KEEP = 1000;
 const REQUESTS = 3000;
-const WRITERS = 64;
+const WRITERS = 256;
 const DAY_MS = 24 * 3600_000;
 
 /** 100,000 finished runs of a year, made by the store and the archive; lists and filters over HTTP; the index rebuilt. */

@@ -11,8 +11,8 @@ interface Shape {
   jobs: number;
 }
 
-const WIDE: Shape = { name: '20 jobs a push', pushes: 60, jobs: 20 };
-const NARROW: Shape = { name: 'one job a push', pushes: 300, jobs: 1 };
+const WIDE: Shape = { name: '20 jobs a push', pushes: 40, jobs: 20 };
+const NARROW: Shape = { name: 'one job a push', pushes: 150, jobs: 1 };
 
 /**
  * Trivial jobs (clone, one `true`) through the whole path: signed webhook, fetch over HTTP, plan, queue, workspace,
@@ -24,6 +24,7 @@ export async function benchThroughput(): Promise<Figures> {
   for (const shape of [WIDE, NARROW])
     for (const workers of [1, 2]) {
       const rate = await measure(shape, workers);
+      process.stderr.write(`throughput: ${shape.name}, ${workers}: ${Math.round(rate)} a minute\n`);
       figures[`${shape === WIDE ? 'wide' : 'narrow'}_${workers}`] = rate;
       const bar = shape === WIDE && workers === 2 ? { bar: '>= 2000', ok: rate >= 2000 } : {};
       rows.push({
@@ -44,20 +45,23 @@ async function measure({ pushes, jobs }: Shape, workers: number): Promise<number
     IMPGEM_LOG_LEVEL: 'info',
   });
   try {
-    for (let index = 0; index < workers; index++)
-      await product.startWorker({ IMPGEM_WORKER_NAME: `w${index}`, ...profiled(`worker-${index}`) });
+    for (let index = 0; index < workers; index++) await product.startWorker({ IMPGEM_WORKER_NAME: `w${index}` });
     const sent = await commits(product, pushes, jobs);
     // The first run of each repository clones it; that is not what is measured.
     await Promise.all(sent.splice(0, REPOSITORIES).map((push) => product.send('push', push.body)));
-    await product.forge.posted(2 * jobs * REPOSITORIES);
+    await untilFinal(product, jobs * REPOSITORIES);
     const before = finals(product);
     const startedAt = performance.now();
     await Promise.all(sent.map(({ body }) => product.send('push', body, { 'x-gitea-delivery': randomUUID() })));
-    while (finals(product) < before + sent.length * jobs) await product.forge.posted(product.forge.posts.length + 1);
+    await untilFinal(product, before + sent.length * jobs);
     return (sent.length * jobs * 60_000) / (performance.now() - startedAt);
   } finally {
     await product.stop();
   }
+}
+
+async function untilFinal(product: Product, count: number): Promise<void> {
+  while (finals(product) < count) await product.forge.posted(product.forge.posts.length + 1);
 }
 
 const finals = (product: Product): number => product.forge.posts.filter((post) => post.state === 'success').length;
@@ -74,12 +78,4 @@ async function commits(product: Product, pushes: number, jobs: number): Promise<
     sent.push({ body: pushBody(name, 'main', before, sha, 'Change') });
   }
   return sent;
-}
-
-/** With PROFILE=folder each process leaves a CPU profile there. */
-function profiled(name: string): Record<string, string> {
-  const folder = process.env['PROFILE'];
-  return folder === undefined
-    ? {}
-    : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${folder} --cpu-prof-name=${name}.cpuprofile` };
 }
