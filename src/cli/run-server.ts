@@ -17,7 +17,7 @@ import { createDeliveries } from '../intake/deliveries.ts';
 import { createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
 import { createCalm } from '../intake/calm.ts';
-import { createCatchUp } from '../intake/catch-up.ts';
+import { createCatchUp, createCaughtUp } from '../intake/catch-up.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
@@ -30,11 +30,12 @@ import { createReconciler } from '../runs/reconciler.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { createRunService } from '../runs/run-service.ts';
 import { createApp } from '../server/app.ts';
-import { type Gauge, type Metrics, createMetrics } from '../server/metrics.ts';
+import { type Metrics, createMetrics } from '../server/metrics.ts';
 import { startServer } from '../server/start-server.ts';
 import { dataFolder } from './data-folder.ts';
+import { gaugesOf } from './gauges.ts';
 import { createLogger } from './logger.ts';
-import { type Runs, openRedis, openRuns, sayOnce } from './open-runs.ts';
+import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { recordRun } from './record-run.ts';
 
 export interface ServerProcess {
@@ -109,6 +110,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     git,
     lifecycle: runs.lifecycle,
     deliveries: createDeliveries(patient),
+    caughtUp: createCaughtUp(runs.store),
     logs: announced,
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     log,
@@ -249,39 +251,6 @@ function countReceipts(metrics: Metrics, receive: ReceiveDelivery): ReceiveDeliv
       throw error;
     }
   };
-}
-
-async function gaugesOf(runs: Runs, journal: { pending(): number }): Promise<Gauge[]> {
-  const [counts, workers] = await Promise.all([runs.queues.counts(), runs.workers.live()]);
-  const samples = Object.entries(counts).flatMap(([queue, states]) =>
-    Object.entries(states).map(([state, value]) => ({ labels: { queue, state }, value })),
-  );
-  return [
-    { name: 'impgem_queue_depth', help: 'Entries of each queue by state.', samples },
-    {
-      name: 'impgem_journal_pending',
-      help: 'Deliveries on disk that wait for Redis.',
-      samples: [{ labels: {}, value: journal.pending() }],
-    },
-    {
-      name: 'impgem_active_runs',
-      help: 'Runs that are not over.',
-      samples: [{ labels: {}, value: (await runs.store.active()).length }],
-    },
-    {
-      name: 'impgem_workers',
-      help: 'Workers that live, by what they do.',
-      samples: ['taking jobs', 'paused'].map((state) => ({
-        labels: { state },
-        value: workers.filter((worker) => (worker.paused === undefined) === (state === 'taking jobs')).length,
-      })),
-    },
-    {
-      name: 'impgem_leases',
-      help: 'Jobs that a worker holds.',
-      samples: [{ labels: {}, value: (await runs.leases.all()).length }],
-    },
-  ];
 }
 
 /** Scripts and styles of the pages, beside the bundle. */

@@ -8,6 +8,8 @@ import type { Forge } from '../forges/forge.ts';
 import type { Git } from '../git/git.ts';
 import type { Redis } from '../queue/connection.ts';
 import { type ForgeName, type PipelineEvent, parseRepository } from '../runs/event.ts';
+import type { RedisRunStore } from '../runs/redis-store.ts';
+import type { RunRecord } from '../runs/run.ts';
 
 export interface CatchUpDeps {
   redis: Redis;
@@ -20,12 +22,13 @@ export interface CatchUpDeps {
   isKnown(repository: string, branch: string, sha: string): Promise<boolean>;
   start(event: PipelineEvent, cause: string): Promise<void>;
   everyMs: number;
+  /** A head this young may have its delivery still on the way; ms. */
+  graceMs?: number;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
 }
 
 const headsKey = (repository: string): string => `ig:heads:${repository}`;
 const turnKey = (repository: string): string => `ig:heads-turn:${repository}`;
-/** A head this young may have its delivery still on the way. */
 const GRACE_MS = 10_000;
 /** Between two repositories, so that a forge is never asked for many at once. */
 const PAUSE_MS = 200;
@@ -59,7 +62,7 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
       const branch = /^refs\/heads\/(.+)$/.exec(ref)?.[1];
       if (branch === undefined || before[ref] === sha) continue;
       if (!isFirst && !(await deps.isKnown(repository, branch, sha))) {
-        await pause(GRACE_MS);
+        await pause(deps.graceMs ?? GRACE_MS);
         if (isStopped() || (await deps.isKnown(repository, branch, sha))) continue;
         const event: PipelineEvent = {
           kind: 'push',
@@ -117,5 +120,28 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     close() {
       stopped.abort();
     },
+  };
+}
+
+/** A delivery that is later than this after catch-up found its push is of another push of the same commit. */
+const LATE_MS = 3600_000;
+
+/**
+ * For the planner: runs that catch-up made for the push of this event, when its delivery comes late (out of a journal, or
+ * sent again by hand). Each belongs to one delivery, so that the same commit pushed again runs again.
+ */
+export function createCaughtUp(store: Pick<RedisRunStore, 'list' | 'update'>) {
+  return async ({ kind, repository, branch, sha, delivery }: PipelineEvent): Promise<RunRecord[]> => {
+    if (kind !== 'push' || branch === undefined || sha === undefined || delivery === undefined) return [];
+    const { runs } = await store.list({ repository, branch, sha, limit: 100 });
+    const found = runs.filter(
+      (run) =>
+        run.foundBy === 'catch-up' &&
+        (run.delivery ?? delivery) === delivery &&
+        Date.now() - Date.parse(run.createdAt) < LATE_MS,
+    );
+    for (const { id } of found)
+      await store.update(id, (run) => (run.delivery === delivery ? run : { ...run, delivery }));
+    return found;
   };
 }

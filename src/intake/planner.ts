@@ -19,6 +19,8 @@ export interface PlannerDeps {
   git: Git;
   lifecycle: Pick<Lifecycle, 'start'>;
   deliveries: Pick<Deliveries, 'conclude' | 'get'>;
+  /** Runs that catch-up made for this push, whose delivery came after all. */
+  caughtUp(event: PipelineEvent): Promise<RunRecord[]>;
   logs: { append(key: LogKey, offset: number, bytes: Buffer): Promise<void>; close(key: LogKey): Promise<void> };
   jobTimeoutMs: number;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
@@ -40,7 +42,7 @@ export interface Planner {
   handle(event: PipelineEvent, tries: number, attempt: number): Promise<number | undefined>;
 }
 
-const FETCH_ATTEMPTS = 3;
+const ATTEMPTS = 3;
 const NO_PLAN: Plan = {
   pipeline: '',
   file: '',
@@ -134,22 +136,25 @@ export function createPlanner(deps: PlannerDeps): Planner {
       // Done already, or overtaken by a redelivery, whose own event is in the queue.
       if (known && (known.state !== 'queued' || known.tries !== tries)) return undefined;
       const cause = `${event.repository} ${delivery} ${tries}`;
+      let planned: Planned;
       try {
-        const { runs, reason } = await plan(event, cause);
-        await deps.deliveries.conclude(delivery, tries, {
-          state: runs.length > 0 ? 'planned' : 'ignored',
-          ...(reason === undefined ? {} : { reason }),
-          runs: runs.map((run) => run.id),
-        });
-        deps.log.info({ ...fields, runs: runs.map((run) => run.id) }, reason ?? 'planned');
+        const caughtUp = await deps.caughtUp(event);
+        planned = caughtUp.length > 0 ? { runs: caughtUp, reason: 'found by catch-up' } : await plan(event, cause);
       } catch (error) {
         const reason = error instanceof ImpGemError ? error.message : `planning failed: ${messageOf(error)}`;
         deps.log.warn({ ...fields, attempt }, reason);
-        if (error instanceof InfrastructureError && error.retryable && attempt < FETCH_ATTEMPTS)
-          return 1000 * 2 ** attempt;
+        // What is not an error of ours may be Redis refusing a write.
+        const mayPass = !(error instanceof ImpGemError) || (error instanceof InfrastructureError && error.retryable);
+        if (mayPass && attempt < ATTEMPTS) return 1000 * 2 ** attempt;
         const runs = await startErrored(event, cause, reason);
         await deps.deliveries.conclude(delivery, tries, { state: 'failed', reason, runs });
+        return undefined;
       }
+      const { reason } = planned;
+      const runs = planned.runs.map((run) => run.id);
+      const state = runs.length > 0 ? 'planned' : 'ignored';
+      await deps.deliveries.conclude(delivery, tries, { state, ...(reason === undefined ? {} : { reason }), runs });
+      deps.log.info({ ...fields, runs }, reason ?? 'planned');
       return undefined;
     },
   };

@@ -137,7 +137,7 @@ export interface Consumer {
   close(force?: boolean): Promise<void>;
   /** Takes nothing new, and does not wait for what is under way. */
   pause(): Promise<void>;
-  resume(): void;
+  resume(): Promise<void>;
 }
 
 /** Gives back ms to look at the same payload again later, or nothing when it is done. */
@@ -194,8 +194,6 @@ export function consume<P>(
   return {
     close: (force = false) => worker.close(force),
     pause: () => worker.pause(true),
-    resume: () => {
-      worker.resume();
-    },
+    resume: () => worker.resume(),
   };
 }

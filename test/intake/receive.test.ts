@@ -1,0 +1,138 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createAllowList } from '../../src/intake/allow-list.ts';
+import { createDeliveries } from '../../src/intake/deliveries.ts';
+import { type Journal, openJournal } from '../../src/intake/journal.ts';
+import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../../src/intake/receive.ts';
+import { type Redis, connectRedis } from '../../src/queue/connection.ts';
+import { EVENT_QUEUE, type EventPayload, type Queues, consume, createQueues } from '../../src/queue/queues.ts';
+import { signDelivery } from '../support/fake-forge.ts';
+import { type IntakeFixture, SECRET, startIntake } from '../support/intake-fixture.ts';
+import { pushBody } from '../support/product.ts';
+
+let fixture: IntakeFixture;
+let quick: Redis;
+let queues: Queues;
+let journal: Journal<AcceptedDelivery>;
+let receive: ReceiveDelivery;
+let opened = 0;
+
+beforeAll(async () => {
+  fixture = await startIntake();
+  quick = connectRedis(fixture.server.url, 'fail-fast', () => undefined);
+  await new Promise((resolve) => quick.once('ready', resolve));
+  queues = createQueues(quick, () => undefined);
+});
+afterAll(async () => {
+  quick.disconnect();
+  await fixture.close();
+});
+beforeEach(async () => {
+  await fixture.redis.flushall();
+  journal = await openJournal({ folder: join(fixture.folder, `journal-${opened++}`), maxBytes: 20_000 });
+  receive = createReceive({
+    forges: fixture.forges,
+    deliveries: createDeliveries(quick),
+    queues,
+    journal,
+    allowed: createAllowList('gitea/ann/*'),
+  });
+});
+
+const body = (name = 'ann/app'): Buffer =>
+  Buffer.from(JSON.stringify(pushBody(name, 'main', 'a'.repeat(40), 'b'.repeat(40), 'Change')));
+const deliver = (delivery: string, name?: string) => {
+  const bytes = body(name);
+  return receive('gitea', signDelivery('gitea', SECRET, bytes, { delivery }), bytes);
+};
+const events = async (): Promise<number> => (await queues.counts())[EVENT_QUEUE]?.['wait'] ?? 0;
+
+describe('a delivery', () => {
+  it('is accepted once, however often and at once it comes', async () => {
+    const results = await Promise.all(Array.from({ length: 20 }, () => deliver('one')));
+    expect(results.filter((each) => each.result === 'accepted')).toHaveLength(1);
+    expect(results.filter((each) => each.result === 'duplicate')).toHaveLength(19);
+    expect(await events()).toBe(1);
+  });
+
+  it('of a repository that is not allowed is ignored, and remembered as that', async () => {
+    expect(await deliver('other', 'eve/app')).toMatchObject({ result: 'ignored' });
+    expect(await fixture.deliveries.get('other')).toMatchObject({ state: 'ignored' });
+    expect(await events()).toBe(0);
+  });
+
+  it('that failed is taken again, as a new try which alone says how it ended', async () => {
+    await deliver('again');
+    await fixture.deliveries.conclude('again', 1, { state: 'failed', reason: 'no remote', runs: [] });
+    expect(await deliver('again')).toMatchObject({ result: 'accepted' });
+    await fixture.deliveries.conclude('again', 1, { state: 'failed', reason: 'late news of the first', runs: [] });
+    expect(await fixture.deliveries.get('again')).toMatchObject({ state: 'queued', tries: 2 });
+  });
+
+  it('that failed and comes again is planned once, though events of both tries are in the queue', async () => {
+    const repository = await fixture.repository('ann/once');
+    const sha = await repository.commit({ '.impgem.yml': 'steps: [{ run: "true" }]\n' });
+    const bytes = Buffer.from(JSON.stringify(pushBody('ann/once', 'main', '0'.repeat(40), sha, 'Change')));
+    const send = () => receive('gitea', signDelivery('gitea', SECRET, bytes, { delivery: 'twice' }), bytes);
+    await send();
+    await fixture.deliveries.conclude('twice', 1, { state: 'failed', reason: 'no remote', runs: [] });
+    await send();
+    const planned: Promise<unknown>[] = [];
+    const blocking = connectRedis(fixture.server.url, 'patient', () => undefined);
+    const consumer = consume<EventPayload>(
+      { name: EVENT_QUEUE, redis: blocking, concurrency: 4, lockMs: 10_000, onError: () => undefined },
+      ({ event, tries }, { attempt }) => {
+        const done = fixture.planner.handle(event, tries, attempt);
+        planned.push(done);
+        return done;
+      },
+    );
+    await expect.poll(async () => (await fixture.deliveries.get('twice'))?.state).toBe('planned');
+    await expect.poll(events).toBe(0);
+    await Promise.all(planned);
+    await consumer.close();
+    blocking.disconnect();
+    expect((await fixture.runs.store.list({ sha, limit: 10 })).runs).toHaveLength(1);
+  });
+});
+
+describe('while Redis is away', () => {
+  it('deliveries go to the journal, and from there into the queue, once each', async () => {
+    await fixture.server.kill();
+    const results = await Promise.all(['a', 'b', 'c', 'c'].map((delivery) => deliver(delivery)));
+    expect(results.map((each) => each.result)).toEqual(['accepted', 'accepted', 'accepted', 'accepted']);
+    expect(journal.pending()).toBe(4);
+    const back = new Promise((resolve) => quick.once('ready', resolve));
+    await fixture.server.start();
+    await back;
+    const enqueue = createEnqueue({ deliveries: createDeliveries(quick), queues });
+    await journal.replay(async (entry) => {
+      await enqueue(entry);
+    });
+    expect(journal.pending()).toBe(0);
+    expect(await events()).toBe(3);
+  });
+
+  it('a full journal refuses, and says that it may be tried again', async () => {
+    await fixture.server.kill();
+    const outcomes = await Promise.allSettled(Array.from({ length: 60 }, (_, index) => deliver(`full-${index}`)));
+    const back = new Promise((resolve) => quick.once('ready', resolve));
+    await fixture.server.start();
+    await back;
+    const refused = outcomes.filter((outcome) => outcome.status === 'rejected');
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.length).toBeLessThan(60);
+    for (const { reason } of refused) expect(reason).toMatchObject({ code: 'journal-full', retryable: true });
+    expect(journal.pending()).toBe(60 - refused.length);
+  });
+
+  it('a Redis that refuses writes (maxmemory) counts as away', async () => {
+    await fixture.redis.config('SET', 'maxmemory', '1');
+    try {
+      expect(await deliver('oom')).toMatchObject({ result: 'accepted' });
+      expect(journal.pending()).toBe(1);
+    } finally {
+      await fixture.redis.config('SET', 'maxmemory', '0');
+    }
+  });
+});
