@@ -52,10 +52,25 @@ for i = 5, #ARGV do redis.call('ZADD', ARGV[i], score, id) end
 return 1
 `;
 
+/**
+ * A run's end was seen through: from active to finished, and the oldest finished ones beyond `keep` leave. KEYS: active,
+ * finished. ARGV: id, now, keep, key of a run without its id, key of a plan without its id.
+ */
+const SETTLE = `
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+for _, old in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1 - tonumber(ARGV[3]))) do
+  redis.call('DEL', ARGV[4] .. old, ARGV[5] .. old)
+  redis.call('ZREM', KEYS[2], old)
+end
+return 1
+`;
+
 export interface RunScripts {
   create(keys: string[], args: string[]): Promise<number>;
   commit(keys: string[], args: string[]): Promise<boolean>;
   reindex(keys: string[], args: string[]): Promise<number>;
+  settle(keys: string[], args: string[]): Promise<number>;
 }
 
 type Command = (count: number, ...rest: string[]) => Promise<number>;
@@ -64,9 +79,11 @@ export function loadRunScripts(redis: Redis): RunScripts {
   redis.defineCommand('igCreateRun', { lua: CREATE });
   redis.defineCommand('igCommitRun', { lua: COMMIT });
   redis.defineCommand('igReindexRun', { lua: REINDEX });
-  const commands = redis as unknown as Record<'igCreateRun' | 'igCommitRun' | 'igReindexRun', Command>;
+  redis.defineCommand('igSettleRun', { lua: SETTLE });
+  const commands = redis as unknown as Record<'igCreateRun' | 'igCommitRun' | 'igReindexRun' | 'igSettleRun', Command>;
   return {
     create: (keys, args) => commands.igCreateRun(keys.length, ...keys, ...args),
+    settle: (keys, args) => commands.igSettleRun(keys.length, ...keys, ...args),
     reindex: (keys, args) => commands.igReindexRun(keys.length, ...keys, ...args),
     commit: async (keys, args) => (await commands.igCommitRun(keys.length, ...keys, ...args)) === 1,
   };

@@ -183,10 +183,8 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
     repositories: () => redis.zrange(REPOSITORIES_KEY, 0, '-1'),
 
     async settle(id, keep) {
-      await redis.zadd(FINISHED_KEY, Date.now(), id);
-      await redis.zrem(ACTIVE_KEY, id);
-      const surplus = await redis.zrange(FINISHED_KEY, 0, String(-keep - 1));
-      for (const old of surplus) await redis.multi().del(runKey(old), planKey(old)).zrem(FINISHED_KEY, old).exec();
+      const args = [id, String(Date.now()), String(keep), runKey(''), planKey('')];
+      await scripts.settle([ACTIVE_KEY, FINISHED_KEY], args);
     },
 
     async reindex(records) {
