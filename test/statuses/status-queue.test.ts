@@ -1,0 +1,151 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type Redis, connectRedis } from '../../src/queue/connection.ts';
+import { type Consumer, STATUS_QUEUE, type StatusPayload, consume } from '../../src/queue/queues.ts';
+import type { RunRecord } from '../../src/runs/run.ts';
+import { makeRunId } from '../../src/runs/run-id.ts';
+import { type IntakeFixture, startIntake } from '../support/intake-fixture.ts';
+import { jobSpec, planOf, pushEvent } from '../support/plans.ts';
+
+let fixture: IntakeFixture;
+let blocking: Redis;
+let consumers: Consumer[] = [];
+beforeAll(async () => {
+  fixture = await startIntake();
+  blocking = connectRedis(fixture.server.url, 'patient', () => undefined);
+});
+afterEach(async () => {
+  await Promise.all(consumers.map((consumer) => consumer.close()));
+  consumers = [];
+  fixture.forge.weather = undefined;
+});
+afterAll(async () => {
+  blocking.disconnect();
+  await fixture.close();
+});
+
+let made = 0;
+const newSha = (): string => (++made).toString(16).padStart(40, '0');
+
+async function startRun(sha: string, cause: string): Promise<RunRecord> {
+  const createdAt = new Date(Date.now() + made++).toISOString();
+  const event = { ...pushEvent(), sha };
+  const { record } = await fixture.runs.lifecycle.start({
+    id: makeRunId(createdAt, cause),
+    event,
+    sha,
+    message: 'Change',
+    author: 'Maria',
+    plan: planOf(jobSpec('main')),
+    createdAt,
+  });
+  return record;
+}
+
+async function endRun(run: RunRecord, state: 'succeeded' | 'failed'): Promise<void> {
+  await fixture.runs.lifecycle.claim(run.id, 'main', 0, 'w1');
+  await fixture.runs.lifecycle.end(run.id, 'main', 1, [], { state, outputs: {}, infrastructure: false });
+}
+
+/** Two servers that post. */
+function post(): void {
+  for (let server = 0; server < 2; server++)
+    consumers.push(
+      consume<StatusPayload>(
+        { name: STATUS_QUEUE, redis: blocking, concurrency: 4, lockMs: 10_000, onError: () => undefined },
+        (payload, { attempt }) => fixture.runs.statuses.deliver(payload, attempt),
+      ),
+    );
+}
+
+const statesOf = (sha: string): string[] =>
+  fixture.forge.posts.filter((one) => one.sha === sha).map((one) => one.state);
+
+describe('statuses', () => {
+  it('are pending, then final; what was passed meanwhile is not posted', async () => {
+    const sha = newSha();
+    post();
+    const run = await startRun(sha, 'plain');
+    await expect.poll(() => statesOf(sha)).toEqual(['pending']);
+    await endRun(run, 'succeeded');
+    await expect.poll(() => statesOf(sha)).toEqual(['pending', 'success']);
+  });
+
+  it('come through a forge that fails, is busy and drops connections', async () => {
+    const sha = newSha();
+    fixture.forge.next.push(
+      { kind: 'answer', status: 502 },
+      { kind: 'drop' },
+      { kind: 'answer', status: 429, headers: { 'retry-after': '1' } },
+      { kind: 'take-and-drop' },
+    );
+    const run = await startRun(sha, 'bad weather');
+    await endRun(run, 'failed');
+    post();
+    await expect.poll(() => statesOf(sha).at(-1), { timeout: 30_000 }).toBe('failure');
+    expect(new Set(statesOf(sha))).toEqual(new Set(['failure']));
+    await expect
+      .poll(async () => fixture.runs.statuses.due((await fixture.runs.store.get(run.id)) ?? run), { timeout: 30_000 })
+      .toEqual([]);
+  });
+
+  it('are given up when the forge says that they can never be taken', async () => {
+    const sha = newSha();
+    fixture.forge.next.push({ kind: 'answer', status: 422 });
+    const run = await startRun(sha, 'invalid');
+    post();
+    await expect.poll(() => fixture.runs.statuses.due(run)).toEqual([]);
+    expect(statesOf(sha)).toEqual([]);
+  });
+
+  it('of a re-run are not held back by those of the run before, which wait for the forge', async () => {
+    const sha = newSha();
+    const first = await startRun(sha, 'first');
+    fixture.forge.weather = () => ({ kind: 'answer', status: 500 });
+    post();
+    await endRun(first, 'failed');
+    const attempts = fixture.forge.attempts;
+    await fixture.forge.attempted(attempts + 1);
+    const second = await startRun(sha, 'second');
+    await endRun(second, 'succeeded');
+    fixture.forge.weather = undefined;
+    await expect.poll(() => statesOf(sha).at(-1), { timeout: 30_000 }).toBe('success');
+    // The older run's end, when its turn comes, says nothing any more.
+    await expect
+      .poll(async () => (await fixture.runs.queues.counts())[STATUS_QUEUE]?.['delayed'], { timeout: 30_000 })
+      .toBe(0);
+    expect(statesOf(sha).at(-1)).toBe('success');
+  });
+
+  it('that cross on their way are repeated, so that the newer one stands', async () => {
+    const sha = newSha();
+    const first = await startRun(sha, 'stood still');
+    fixture.forge.next.push({ kind: 'hold' });
+    const attempts = fixture.forge.attempts;
+    const late = fixture.runs.statuses.deliver({ run: first.id, job: 'main' }, 1);
+    await fixture.forge.attempted(attempts + 1);
+    const second = await startRun(sha, 'overtakes');
+    await endRun(second, 'succeeded');
+    await fixture.runs.statuses.deliver({ run: second.id, job: 'main' }, 1);
+    expect(statesOf(sha)).toEqual(['success']);
+    fixture.forge.release();
+    await late;
+    expect(statesOf(sha)).toEqual(['success', 'pending']);
+    post();
+    await expect.poll(() => statesOf(sha).at(-1)).toBe('success');
+  });
+
+  it('of one run that cross are repeated too: no pending stays over its final', async () => {
+    const sha = newSha();
+    const run = await startRun(sha, 'same run');
+    fixture.forge.next.push({ kind: 'hold' });
+    const attempts = fixture.forge.attempts;
+    const late = fixture.runs.statuses.deliver({ run: run.id, job: 'main' }, 1);
+    await fixture.forge.attempted(attempts + 1);
+    await endRun(run, 'failed');
+    await fixture.runs.statuses.deliver({ run: run.id, job: 'main' }, 1);
+    fixture.forge.release();
+    expect(await late).toBe(0);
+    await fixture.runs.statuses.deliver({ run: run.id, job: 'main' }, 2);
+    expect(statesOf(sha)).toEqual(['failure', 'pending', 'failure']);
+  });
+});
