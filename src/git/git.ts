@@ -26,6 +26,8 @@ interface CommitRequest {
   ref: string;
   /** Commit or annotated tag; absent: what the ref points at now. */
   sha?: string;
+  /** A forge has just told of it: it is asked for at once, without looking whether the mirror has it. */
+  isNew?: boolean;
   /** Further refs to have at hand for `mergeBaseWith`, fetched in the same call where possible. */
   also?: string[];
 }
@@ -89,13 +91,13 @@ export function createGit(options: GitOptions): Git {
     request: CommitRequest,
     signal?: AbortSignal,
   ): Promise<Commit> {
-    const { ref, sha, also = [] } = request;
+    const { ref, sha, also = [], isNew = false } = request;
     for (const name of [ref, ...also]) checkRef(name);
     if (sha !== undefined) checkSha(sha);
     checkCloneUrl(source.url, options.allowFile);
     const find = async () =>
       sha !== undefined && (await hasRefs(repository, also)) ? findCommit(repository, sha) : undefined;
-    const known = await find();
+    const known = isNew ? undefined : await find();
     if (known) return known;
     const remote = call(repository, { source, ...(signal ? { signal } : {}) });
     return withLock(`${remote.gitDir}.lock`, signal, async (waited) => {

@@ -61,6 +61,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
       ref: event.ref,
       ...(event.sha === undefined ? {} : { sha: event.sha }),
       ...(base === undefined ? {} : { also: [base] }),
+      isNew: event.kind === 'push' && event.delivery !== undefined,
     });
     // Asked of the commit itself: a pull request's delivery does not carry its message, and catch-up has no delivery.
     const skipped = skipReason(event.kind, commit.message);
