@@ -1,3 +1,4 @@
+import { readFile, readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Product, TOKEN, startProduct } from '../support/product.ts';
 
@@ -43,6 +44,34 @@ describe('a worker killed with -9 in the middle of a step', () => {
     expect(await textOf(run.id, 'job=main')).toMatch(/worker w3 was restarted/);
   });
 });
+
+describe('a worker that stood still for longer than its lease', () => {
+  it('has lost its job, and ends what still runs of it when it wakes', async () => {
+    const worker = await product.startWorker({ IMPGEM_WORKER_NAME: 'w4', IMPGEM_WORKER_LABELS: 'still' });
+    // Only the first attempt would sleep on.
+    const script = 'echo started; if [ "$IMPGEM_ATTEMPT" = 1 ]; then sleep 3000.4711; fi; echo done';
+    const pipeline = `jobs: { main: { runs-on: [still], steps: [{ name: slow, run: ${JSON.stringify(script)} }] } }\n`;
+    const { delivery } = await product.push('gem/still', { '.impgem.yml': pipeline });
+    const begun = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    await expect.poll(() => textOf(begun.id, 'job=main&step=slow')).toBe('started\n');
+    process.kill(worker.pid, 'SIGSTOP');
+    await product.startWorker({ IMPGEM_WORKER_NAME: 'w5', IMPGEM_WORKER_LABELS: 'still' });
+    const run = await product.runOf(delivery);
+    expect(run).toMatchObject({ state: 'succeeded', jobs: [{ attempt: 2, worker: 'w5' }] });
+    process.kill(worker.pid, 'SIGCONT');
+    await worker.said(/let go/);
+    await expect.poll(() => sleepers('3000.4711'), { timeout: 20_000 }).toEqual([]);
+    expect(await textOf(run.id, 'job=main&step=slow')).toBe('started\ndone\n');
+    expect(await textOf(run.id, 'job=main&step=slow&attempt=1')).toBe('started\n');
+  });
+});
+
+/** Processes that sleep this long. */
+async function sleepers(seconds: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')));
+  return lines.filter((line) => line.startsWith(`sleep\0${seconds}`));
+}
 
 describe('a server killed with -9', () => {
   it('goes on where it was: what was accepted is planned, what runs is followed to its status', async () => {
