@@ -21,7 +21,7 @@ import { createCatchUp, createCaughtUp } from '../intake/catch-up.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
-import { checkRedis, isRedisAway, tellRedisAway } from '../queue/connection.ts';
+import { checkRedis, isRedisAway } from '../queue/connection.ts';
 import { createFeed } from '../queue/feed.ts';
 import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consume } from '../queue/queues.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
@@ -130,17 +130,15 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   };
   quick.on('ready', replay);
   const replayTimer = setInterval(replay, REPLAY_MS);
-  const service = tellRedisAway(
-    createRunService({
-      store: web.store,
-      lifecycle: web.lifecycle,
-      feed,
-      delivery: (id) => deliveries.get(id),
-      keepArtifacts: (from, to, jobs) => artifacts.inherit(from, to, jobs),
-      replan: async (record) =>
-        (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
-    }),
-  );
+  const service = createRunService({
+    store: web.store,
+    lifecycle: web.lifecycle,
+    feed,
+    delivery: (id) => deliveries.get(id),
+    keepArtifacts: (from, to, jobs) => artifacts.inherit(from, to, jobs),
+    replan: async (record) =>
+      (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
+  });
 
   const calm = createCalm();
   const serving = { redis: blocking, lockMs: LOCK_MS, onError };

@@ -25,8 +25,8 @@ import { createJobSource } from '../runs/job-source.ts';
 import { LEASE_MS } from '../runs/leases.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { createJobRunner } from '../worker/job-runner.ts';
-import type { ArtifactStore, Assignment, LogWriter } from '../worker/ports.ts';
-import { type HeldAssignment, work } from '../worker/work.ts';
+import type { ArtifactStore, Assignment, HeldJob, LogWriter } from '../worker/ports.ts';
+import { work } from '../worker/work.ts';
 import { clearRemains } from './clear-remains.ts';
 import { chooseExecutor } from './choose-executor.ts';
 import { dataFolder } from './data-folder.ts';
@@ -123,7 +123,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     if (held) await track(held);
     return undefined;
   };
-  const track = async (held: HeldAssignment): Promise<void> => {
+  const track = async (held: HeldJob): Promise<void> => {
     const runner = createJobRunner({
       executor,
       ports: {

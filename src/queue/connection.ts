@@ -59,27 +59,3 @@ export async function checkRedis(redis: Redis): Promise<void> {
   if (problems.length > 0)
     throw new InfrastructureError('redis-unfit', `Redis is not fit for a queue: ${problems.join('; ')}`);
 }
-
-/**
- * The same service, whose methods throw InfrastructureError `redis-away` (retryable) where Redis is out of reach: a caller
- * over HTTP is told to try again, in our words.
- */
-export function tellRedisAway<T extends object>(service: T): T {
-  const tell = (error: unknown): never => {
-    if (!isRedisAway(error)) throw error;
-    throw new InfrastructureError('redis-away', 'Redis is out of reach; try again in a moment', {
-      cause: error,
-      retryable: true,
-    });
-  };
-  const wrapped = Object.entries(service).map(([name, method]: [string, unknown]) => [
-    name,
-    typeof method === 'function'
-      ? (...args: unknown[]): unknown => {
-          const answer: unknown = Reflect.apply(method, service, args);
-          return answer instanceof Promise ? answer.catch(tell) : answer;
-        }
-      : method,
-  ]);
-  return Object.fromEntries(wrapped) as T;
-}

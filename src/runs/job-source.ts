@@ -2,7 +2,7 @@
 import { LostJobError } from '../errors.ts';
 import type { TicketPayload } from '../queue/queues.ts';
 import type { Turns } from '../queue/turns.ts';
-import type { Assignment, JobResult, StateReporter } from '../worker/ports.ts';
+import type { Assignment, HeldJob, StateReporter } from '../worker/ports.ts';
 import type { Lease, Leases } from './leases.ts';
 import type { Lifecycle, StepNews } from './lifecycle.ts';
 import { jobOf, specOf } from './lookups.ts';
@@ -10,19 +10,6 @@ import { needsOf } from './needs-of.ts';
 import type { Plan } from './plan.ts';
 import type { RedisRunStore } from './redis-store.ts';
 import type { RunRecord } from './run.ts';
-
-export interface HeldJob {
-  assignment: Assignment;
-  report: StateReporter;
-  /** Aborts with the reason when a person or a newer push wants the job to end. */
-  cancel: AbortSignal;
-  /** Why the worker before us let go of it, if one had it. */
-  lossReason: string | undefined;
-  /** Starts the job over: what was to be adopted is gone. */
-  beginAttempt(note: string): Promise<Assignment>;
-  end(result: JobResult): Promise<void>;
-  handBack(): Promise<void>;
-}
 
 export interface JobSource {
   /** Undefined when the ticket no longer works. */

@@ -108,3 +108,17 @@ export interface JobPorts {
   secrets: SecretSource;
   workspaces: WorkspaceSource;
 }
+
+/** A job that this worker holds: what the claim loop gets from wherever jobs come from. */
+export interface HeldJob {
+  assignment: Assignment;
+  report: StateReporter;
+  /** Aborts with the reason when a person or a newer push wants the job to end. */
+  cancel: AbortSignal;
+  /** Why the worker before us let go of it, if one had it. */
+  lossReason: string | undefined;
+  /** Starts the job over: what was to be adopted is gone. */
+  beginAttempt(note: string): Promise<Assignment>;
+  end(result: JobResult): Promise<void>;
+  handBack(): Promise<void>;
+}

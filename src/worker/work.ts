@@ -1,17 +1,7 @@
 /** One ticket from claim to end: adopt what still runs, or start over, and record how it ended. */
 import { ImpGemError, LostJobError, messageOf } from '../errors.ts';
 import type { JobRunner } from './job-runner.ts';
-import type { Assignment, JobResult, StateReporter } from './ports.ts';
-
-export interface HeldAssignment {
-  assignment: Assignment;
-  report: StateReporter;
-  cancel: AbortSignal;
-  lossReason: string | undefined;
-  beginAttempt(note: string): Promise<Assignment>;
-  end(result: JobResult): Promise<void>;
-  handBack(): Promise<void>;
-}
+import type { HeldJob, JobResult } from './ports.ts';
 
 export interface WorkDeps {
   /** Reports to `held.report`. */
@@ -22,7 +12,7 @@ export interface WorkDeps {
 }
 
 /** Never throws: whatever goes wrong becomes the job's end, or is another worker's business. */
-export async function work(held: HeldAssignment, deps: WorkDeps): Promise<void> {
+export async function work(held: HeldJob, deps: WorkDeps): Promise<void> {
   const { run, spec, attempt } = held.assignment;
   const fields = { run: run.id, job: spec.id, attempt };
   const { runner } = deps;
