@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createSandboxExecutor } from '../../src/executors/sandbox/executor.ts';
 import type { JobSpec } from '../../src/runs/plan.ts';
+import { freePort } from '../support/free-port.ts';
 import { artifact, cache, jobSpec, memoryPorts, stepSpec } from '../support/job-fixture.ts';
 import { runJob, type JobRun, type JobRunOptions } from '../support/run-job.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -422,13 +423,14 @@ describe('secrets', () => {
 
 describe('services', () => {
   const serve =
-    "exec node -e 'require(`net`).createServer(s=>s.end(`hello`)).listen(+process.env.PORT,`127.0.0.1`,()=>console.log(`up`))'";
+    "echo up; exec node -e 'require(`net`).createServer(s=>s.end(`hello`)).listen(+process.env.PORT,`127.0.0.1`)'";
 
   it('are ready before the first step and have a log of their own', async () => {
+    const port = await freePort();
     const job = await start(
       jobSpec([stepSpec('exec 3<>/dev/tcp/localhost/$PORT; cat <&3')], {
-        env: { PORT: '18745' },
-        services: [{ name: 'web', run: serve, env: {}, ready: { port: 18745, timeoutMs: 20_000 } }],
+        env: { PORT: String(port) },
+        services: [{ name: 'web', run: serve, env: {}, ready: { port, timeoutMs: 20_000 } }],
       }),
     );
     expect(await job.result).toMatchObject({ state: 'succeeded' });
