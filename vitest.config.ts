@@ -8,5 +8,7 @@ export default defineConfig({
     hookTimeout: 120_000,
     // Two cores: real engines, Redis and browsers run beside the tests.
     maxWorkers: 2,
+    // Engines, browsers and processes that are killed share the machine of CI: what fails is tried once more, and said.
+    retry: process.env['CI'] ? 1 : 0,
   },
 });
