@@ -34,6 +34,8 @@ start_engine() {
   engine_answers && return
   mkdir -p "$state"
   say "starting dockerd (log: $state/dockerd.log)"
+  # No engine answers: a pid file is of one that was killed (and may not have been waited for yet).
+  as_root rm -f "$state/dockerd.pid"
   # A session of its own, with no descriptor of ours: it must outlive the shell and hold no pipe of a CI run open.
   as_root setsid dockerd --pidfile "$state/dockerd.pid" --host "$DOCKER_HOST" \
     </dev/null >"$state/dockerd.log" 2>&1 9>&- &
