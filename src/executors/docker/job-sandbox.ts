@@ -19,7 +19,7 @@ import { removeSlot, type Slot } from './slot.ts';
 import { followService, openService, untilReady } from './services.ts';
 import { pullFiles, pushFiles, pushFolder } from './volumes.ts';
 import { readStarted, recordSlot, recordStarted } from './slot-record.ts';
-import { handOver, stepFolder } from './step-container.ts';
+import { handOver, letGo, stepFolder, type WaitingStep } from './step-container.ts';
 import { openLog } from './step-folder.ts';
 import type { WarmSlot } from './warm-slots.ts';
 
@@ -47,12 +47,23 @@ export function createJobSandbox(
         '`docker: true` needs an engine of its own, which this worker cannot give',
       );
     if (options.signal.aborted) return CANCELLED;
-    const [step] = await Promise.all([waiting.take(task), workspaceReady()]);
-    checkOpen();
+    const step = await takeStep(task);
     const { containerId, number, nonce } = step;
     recordStarted(job.folder, { task: task.id, containerId, number, nonce });
     handOver(slot, step, task);
     return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
+  }
+
+  async function takeStep(task: Task): Promise<WaitingStep> {
+    const taking = waiting.take(task);
+    try {
+      const [step] = await Promise.all([taking, workspaceReady()]);
+      checkOpen();
+      return step;
+    } catch (error) {
+      void taking.then(letGo).catch(() => undefined); // Not awaited: it may wait for a pull of its image.
+      throw error;
+    }
   }
 
   async function workspaceReady(): Promise<void> {

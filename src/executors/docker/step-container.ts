@@ -139,6 +139,13 @@ function startError(error: unknown, image: string): Error {
   });
 }
 
+/** No step comes: the entry process ends by itself. The container belongs to the slot. */
+export async function letGo(step: WaitingStep): Promise<void> {
+  step.stdio.end();
+  step.end.forget();
+  await step.log?.close();
+}
+
 /** The turn has come: hands the commands over. From here the container runs on by itself. */
 export function handOver(slot: Slot, step: WaitingStep, task: Task): void {
   step.stdio.end(renderCommands(task, step.nonce, entryOf(slot)));

@@ -4,7 +4,7 @@ import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Note } from './images.ts';
 import type { Slot } from './slot.ts';
-import { needsOf, sameNeeds, startWaiting, type StepNeeds, type WaitingStep } from './step-container.ts';
+import { letGo, needsOf, sameNeeds, startWaiting, type StepNeeds, type WaitingStep } from './step-container.ts';
 
 /** Enough that steps of a few milliseconds do not outrun the engine, few enough that a failed job wastes little. */
 const LOOK_AHEAD = 4;
@@ -88,12 +88,7 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       clearTimeout(later);
       await Promise.allSettled(starting); // Those that were taken, too: none may appear after this.
       const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
-      for (const result of dropped) {
-        if (result.status === 'rejected') continue;
-        result.value.stdio.end(); // Nothing came: the entry process ends by itself.
-        result.value.end.forget();
-        await result.value.log?.close();
-      }
+      for (const result of dropped) if (result.status === 'fulfilled') await letGo(result.value);
     },
   };
 }
