@@ -50,6 +50,8 @@ export type ArtifactUpload = Omit<ArtifactFile, 'source'> & { sha256?: string };
 export interface ArtifactKeeper {
   /** Lists the artifacts of these jobs of one run under another as well (a re-run that keeps jobs); contents are shared. */
   inherit(from: string, to: string, jobs: readonly string[]): Promise<void>;
+  /** Every run that has artifacts, expired ones included. */
+  runs(): Promise<string[]>;
   /** Forgets a run's artifacts; a later sweep frees the space. */
   remove(run: string): Promise<void>;
   /** Removes contents that no manifest names any more or that have expired; gives the bytes freed. */
@@ -104,6 +106,7 @@ export function createArtifactStore(
         (await manifest(from)).filter((entry) => jobs.includes(entry.job)),
       );
     },
+    runs: () => manifests.runs(),
     remove: (run) => manifests.remove(run),
     sweep: (now = Date.now()) => sweep(manifests, blobs, now),
   };

@@ -11,7 +11,9 @@ export async function recordRun(metrics: Metrics, record: RunRecord, logs: LogLe
   const { state } = record;
   metrics.count('impgem_runs_total', { state });
   metrics.observe('impgem_run_seconds', secondsBetween(record.createdAt, record.endedAt), { state });
-  for (const job of record.jobs) {
+  // What a re-run kept of an earlier run was counted there.
+  const own = record.jobs.filter(({ endedAt }) => endedAt === undefined || endedAt >= record.createdAt);
+  for (const job of own) {
     metrics.count('impgem_jobs_total', { state: job.state });
     if (job.attempt > 1) metrics.count('impgem_job_retries_total', {}, job.attempt - 1);
     const readyAt = record.control[job.id]?.readyAt;
@@ -21,7 +23,11 @@ export async function recordRun(metrics: Metrics, record: RunRecord, logs: LogLe
       if (step.startedAt !== undefined)
         metrics.observe('impgem_step_seconds', secondsBetween(step.startedAt, step.endedAt), { state: step.state });
   }
-  const lengths = await Promise.all((await logs.list(record.id)).map((key) => logs.length(key)));
+  const lengths = await Promise.all(
+    (await logs.list(record.id))
+      .filter(({ job }) => job === '' || own.some(({ id }) => id === job))
+      .map((key) => logs.length(key)),
+  );
   metrics.count(
     'impgem_log_bytes_total',
     {},

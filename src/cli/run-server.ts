@@ -27,6 +27,7 @@ import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consu
 import { announceLogs } from '../runs/announce-logs.ts';
 import { createArchive } from '../runs/archive.ts';
 import { createReconciler } from '../runs/reconciler.ts';
+import { createRetention } from '../runs/retention.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { createRunService } from '../runs/run-service.ts';
 import { createApp } from '../server/app.ts';
@@ -37,6 +38,7 @@ import { gaugesOf } from './gauges.ts';
 import { createLogger } from './logger.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { recordRun } from './record-run.ts';
+import { keepSweeping } from './sweeping.ts';
 
 export interface ServerProcess {
   url: string;
@@ -46,8 +48,6 @@ export interface ServerProcess {
 const PLANNERS = 4;
 /** How long what is being planned or posted may take when the server stops. */
 const CLOSE_MS = 5000;
-/** Expired artifacts and surplus caches are removed this often. */
-const SWEEP_MS = 3_600_000;
 const JOURNAL_BYTES = 256 * 1024 ** 2;
 /** Looked at this often, beside at every reconnect. */
 const REPLAY_MS = 1000;
@@ -74,6 +74,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   });
 
   const onError = sayOnce(log);
+  const stopping = new AbortController();
   const forges = createForges(settings);
   const archive = createArchive(data.runs);
   let publicUrl = settings.IMPGEM_PUBLIC_URL;
@@ -135,7 +136,9 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     lifecycle: web.lifecycle,
     feed,
     delivery: (id) => deliveries.get(id),
-    keepArtifacts: (from, to, jobs) => artifacts.inherit(from, to, jobs),
+    keepResults: async (from, to, jobs) => {
+      await Promise.all([artifacts.inherit(from, to, jobs), logs.inherit(from, to, jobs)]);
+    },
     replan: async (record) =>
       (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
   });
@@ -211,10 +214,20 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     assets: assetsFolder(),
     log,
   });
+  const deleteAfterMs = parseDuration(settings.IMPGEM_DELETE_AFTER);
+  const retention = createRetention({
+    store: runs.store,
+    archive,
+    belongings: { logs, artifacts },
+    limits: { runs: settings.IMPGEM_MAX_RUNS, ...(deleteAfterMs === undefined ? {} : { ageMs: deleteAfterMs }) },
+    onRemoved: (kind, run) => {
+      metrics.count('impgem_removed_total', { kind });
+      log.debug({ run, kind }, 'removed');
+    },
+    onError,
+  });
   const caches = createCacheStore(data.caches);
-  const sweeping = setInterval(() => {
-    Promise.all([artifacts.sweep(), caches.sweep()]).catch((error: unknown) => onError(`sweep: ${messageOf(error)}`));
-  }, SWEEP_MS);
+  void keepSweeping({ redis: patient, retention, artifacts, caches, metrics, log, onError }, stopping.signal);
   const server = await startServer(app, settings.IMPGEM_LISTEN);
   publicUrl ??= server.url;
   log.info({ url: server.url, publicUrl }, 'listening');
@@ -226,7 +239,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       reconciler.close();
       catchUp?.close();
       clearInterval(replayTimer);
-      clearInterval(sweeping);
+      stopping.abort();
       await journal.close();
       // Without Redis there is nothing to wait for: what was being handled is handled again by whoever comes next.
       await Promise.race([Promise.all(consumers.map((consumer) => consumer.close())), sleep(CLOSE_MS)]);

@@ -169,6 +169,17 @@ export const SettingsSchema = Type.Object(
       minimum: 10,
       description: 'Finished runs kept in Redis; older ones are read from the archive.',
     }),
+    IMPGEM_MAX_RUNS: Type.Integer({
+      default: 200_000,
+      minimum: 100,
+      description: 'Finished runs kept at all; beyond it the oldest are removed with their logs and artifacts.',
+    }),
+    IMPGEM_DELETE_AFTER: Type.String({
+      default: 'off',
+      pattern: '^(off|[0-9]+(ms|s|m|h|d))$',
+      description:
+        'Finished runs are removed with their logs and artifacts when they ended this long ago, at least `1d`; `off`: never by age.',
+    }),
     IMPGEM_METRICS_TOKEN: Type.Optional(
       Type.String({ ...secret, minLength: 8, description: 'Bearer token for /metrics; unset: the API token.' }),
     ),

@@ -1,4 +1,5 @@
-import { readdir, rm } from 'node:fs/promises';
+import { copyFile, link, mkdir, readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { diskError, systemCode } from '../errors.ts';
 import type { LogKey } from '../runs/run.ts';
 import type { LogWriter } from '../worker/ports.ts';
@@ -33,6 +34,10 @@ export interface LogStore extends LogWriter {
   countLines(key: LogKey): Promise<number>;
   /** When the bytes [from, to) came: the last mark at or before `from`, then those up to `to`. */
   marks(key: LogKey, from: number, to: number): Promise<LogMark[]>;
+  /** Lists the logs of these jobs of one run under another as well (a re-run that keeps jobs); the bytes are shared. */
+  inherit(from: string, to: string, jobs: readonly string[]): Promise<void>;
+  /** Every run that has logs. */
+  runs(): Promise<string[]>;
   /** Removes all logs of a run. */
   remove(run: string): Promise<void>;
   /** Lets go of the open files (at shutdown); nothing is lost without it. */
@@ -77,6 +82,8 @@ export function createLogStore(folder: string): LogStore {
         const last = await lastMarkWhere(index, marks, (mark) => mark.offset < to);
         return (await readMarks(index, Math.max(0, first), last + 1)).filter((mark) => mark.time > 0);
       }),
+    inherit: (from, to, jobs) => inheritLogs(folder, from, to, jobs),
+    runs: () => namesIn(folder),
     remove: async (run) => {
       const path = runFolder(folder, run);
       await writers.forget(`${path}/`);
@@ -86,11 +93,34 @@ export function createLogStore(folder: string): LogStore {
   };
 }
 
-async function listLogs(folder: string, run: string): Promise<LogKey[]> {
-  const entries = await readdir(runFolder(folder, run), { recursive: true }).catch((error: unknown) => {
+async function namesIn(folder: string, recursive = false): Promise<string[]> {
+  return readdir(folder, { recursive }).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return [];
     throw diskError('the logs', error);
   });
+}
+
+/** By hard links: a log that is over does not change any more. */
+async function inheritLogs(folder: string, from: string, to: string, jobs: readonly string[]): Promise<void> {
+  const [source, target] = [runFolder(folder, from), runFolder(folder, to)];
+  try {
+    for (const name of await namesIn(source, true)) {
+      const [job = '', , file] = name.split('/');
+      if (file === undefined || !jobs.includes(job)) continue;
+      const place = join(target, name);
+      await mkdir(dirname(place), { recursive: true });
+      await link(join(source, name), place).catch(async (error: unknown) => {
+        // A file system without hard links.
+        if (systemCode(error) !== 'EEXIST') await copyFile(join(source, name), place);
+      });
+    }
+  } catch (error) {
+    throw diskError('the logs', error);
+  }
+}
+
+async function listLogs(folder: string, run: string): Promise<LogKey[]> {
+  const entries = await namesIn(runFolder(folder, run), true);
   return entries
     .map((path) => /^([^/]+)[/]([^/]+)[/]([^/]+)[.]log$/.exec(path))
     .filter((match) => match !== null)

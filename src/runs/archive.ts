@@ -1,6 +1,7 @@
 /** Finished runs as files, one each: what Redis no longer holds is read from here, and the indexes can be rebuilt from it. */
-import { mkdir, open, readFile, readdir, rename } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { systemCode } from '../errors.ts';
 import type { Plan } from './plan.ts';
 import type { RunArchive } from './redis-store.ts';
 import type { RunRecord } from './run.ts';
@@ -8,8 +9,12 @@ import { isRunId } from './run-id.ts';
 
 export interface FileArchive extends RunArchive {
   write(record: RunRecord, plan: Plan): Promise<void>;
+  /** Ids of all archived runs, the oldest first. */
+  ids(): AsyncIterable<string>;
   /** Every archived run, the oldest first. */
   all(): AsyncIterable<RunRecord>;
+  /** Idempotent. */
+  remove(id: string): Promise<void>;
 }
 
 /**
@@ -20,16 +25,17 @@ export function createArchive(folder: string): FileArchive {
   const fileOf = (id: string): string => join(folder, id.slice(0, 4), `${id}.json`);
   const lines = async (id: string): Promise<string[]> => {
     if (!isRunId(id)) return [];
-    try {
-      return (await readFile(fileOf(id), 'utf8')).split('\n');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-      throw error;
-    }
+    const text = await readFile(fileOf(id), 'utf8').catch(whenMissing(undefined));
+    return text === undefined ? [] : text.split('\n');
   };
   const record = async (id: string): Promise<RunRecord | undefined> => {
     const [first] = await lines(id);
     return first === undefined ? undefined : (JSON.parse(first) as RunRecord);
+  };
+  const ids: FileArchive['ids'] = async function* () {
+    for (const part of (await readdir(folder).catch(whenMissing<string[]>([]))).sort())
+      for (const name of (await readdir(join(folder, part)).catch(whenMissing<string[]>([]))).sort())
+        if (name.endsWith('.json') && isRunId(name.slice(0, -5))) yield name.slice(0, -5);
   };
   return {
     record,
@@ -50,13 +56,27 @@ export function createArchive(folder: string): FileArchive {
       }
       await rename(temporary, file);
     },
+    ids,
     async *all() {
-      for (const part of (await readdir(folder).catch(() => [])).sort()) {
-        for (const name of (await readdir(join(folder, part))).sort()) {
-          const found = name.endsWith('.json') ? await record(name.slice(0, -5)) : undefined;
-          if (found) yield found;
-        }
+      for await (const id of ids()) {
+        const found = await record(id);
+        if (found) yield found;
       }
     },
+    async remove(id) {
+      if (!isRunId(id)) return;
+      const part = dirname(fileOf(id));
+      // What a crash left half-written of it goes as well.
+      for (const name of await readdir(part).catch(whenMissing<string[]>([])))
+        if (name.startsWith(`${id}.`)) await rm(join(part, name), { force: true });
+      await rmdir(part).catch(() => undefined); // Other runs are in it: it stays.
+    },
+  };
+}
+
+function whenMissing<T>(instead: T): (error: unknown) => T {
+  return (error) => {
+    if (systemCode(error) === 'ENOENT') return instead;
+    throw error;
   };
 }

@@ -66,11 +66,33 @@ end
 return 1
 `;
 
+/** A run is about to be run again: it must not be removed now. KEYS: hold. ARGV: ms. -> 0 when it is being removed. */
+const HOLD = `
+if redis.call('GET', KEYS[1]) == 'removed' then return 0 end
+redis.call('SET', KEYS[1], 'rerun', 'PX', ARGV[1])
+return 1
+`;
+
+/**
+ * Takes a run out of Redis unless it is active or held. KEYS: hold, active, finished, run, plan. ARGV: id, ms that it
+ * stays barred from re-runs, index keys... -> 1 when it may be removed elsewhere too.
+ */
+const REMOVE = `
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) or redis.call('GET', KEYS[1]) == 'rerun' then return 0 end
+redis.call('SET', KEYS[1], 'removed', 'PX', ARGV[2])
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('DEL', KEYS[4], KEYS[5])
+for i = 3, #ARGV do redis.call('ZREM', ARGV[i], ARGV[1]) end
+return 1
+`;
+
 export interface RunScripts {
   create(keys: string[], args: string[]): Promise<number>;
   commit(keys: string[], args: string[]): Promise<boolean>;
   reindex(keys: string[], args: string[]): Promise<number>;
   settle(keys: string[], args: string[]): Promise<number>;
+  hold(keys: string[], args: string[]): Promise<boolean>;
+  remove(keys: string[], args: string[]): Promise<boolean>;
 }
 
 type Command = (count: number, ...rest: string[]) => Promise<number>;
@@ -80,11 +102,16 @@ export function loadRunScripts(redis: Redis): RunScripts {
   redis.defineCommand('igCommitRun', { lua: COMMIT });
   redis.defineCommand('igReindexRun', { lua: REINDEX });
   redis.defineCommand('igSettleRun', { lua: SETTLE });
-  const commands = redis as unknown as Record<'igCreateRun' | 'igCommitRun' | 'igReindexRun' | 'igSettleRun', Command>;
+  redis.defineCommand('igHoldRun', { lua: HOLD });
+  redis.defineCommand('igRemoveRun', { lua: REMOVE });
+  type Name = 'igCreateRun' | 'igCommitRun' | 'igReindexRun' | 'igSettleRun' | 'igHoldRun' | 'igRemoveRun';
+  const commands = redis as unknown as Record<Name, Command>;
   return {
     create: (keys, args) => commands.igCreateRun(keys.length, ...keys, ...args),
     settle: (keys, args) => commands.igSettleRun(keys.length, ...keys, ...args),
     reindex: (keys, args) => commands.igReindexRun(keys.length, ...keys, ...args),
+    hold: async (keys, args) => (await commands.igHoldRun(keys.length, ...keys, ...args)) === 1,
+    remove: async (keys, args) => (await commands.igRemoveRun(keys.length, ...keys, ...args)) === 1,
     commit: async (keys, args) => (await commands.igCommitRun(keys.length, ...keys, ...args)) === 1,
   };
 }

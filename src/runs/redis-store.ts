@@ -9,10 +9,12 @@ import type { RunRecord } from './run.ts';
 import { isRunId, timeOfRunId } from './run-id.ts';
 import {
   ACTIVE_KEY,
+  ALL_KEY,
   FINISHED_KEY,
   REPOSITORIES_KEY,
   changedFields,
   fieldsOf,
+  holdKey,
   indexFor,
   matches,
   numberKey,
@@ -49,6 +51,12 @@ export interface RedisRunStore {
   settle(id: string, keep: number): Promise<void>;
   /** Puts a finished run of the archive into the indexes, and counts the numbers of its repository on from its. Idempotent. */
   reindex(records: RunRecord[]): Promise<void>;
+  /** For the next minutes the run is not removed, since a re-run is made of it. False: it is being removed. */
+  hold(id: string): Promise<boolean>;
+  /** Takes a finished run out of Redis and all lists. False: it must stay, as it is not over or is held. Idempotent. */
+  remove(record: RunRecord): Promise<boolean>;
+  /** Whether Redis knows the run, be it only as one that is in the archive. */
+  isListed(id: string): Promise<boolean>;
   /** Forgets an id that names no run. */
   forget(id: string): Promise<void>;
   /** Tells the servers that the run is over. */
@@ -61,6 +69,8 @@ export interface RedisRunStore {
 /** A list reads no more runs than it shows, and one to know whether there are more; but not in tiny steps. */
 const LEAST = 10;
 const MAX_TRIES = 50;
+/** Far longer than it takes to make a re-run, or to remove a run. */
+const HOLD_MS = 600_000;
 
 export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRunStore {
   const scripts = loadRunScripts(redis);
@@ -203,6 +213,18 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
           ),
         ),
       );
+    },
+
+    hold: (id) => scripts.hold([holdKey(id)], [String(HOLD_MS)]),
+
+    remove: (record) =>
+      scripts.remove(
+        [holdKey(record.id), ACTIVE_KEY, FINISHED_KEY, runKey(record.id), planKey(record.id)],
+        [record.id, String(HOLD_MS), ...steadyIndexes(record), ...stateIndexes(record, record.state)],
+      ),
+
+    async isListed(id) {
+      return (await redis.exists(runKey(id))) === 1 || (await redis.zscore(ALL_KEY, id)) !== null;
     },
 
     async forget(id) {

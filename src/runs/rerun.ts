@@ -9,7 +9,8 @@ import type { RerunOptions } from './store.ts';
 
 /**
  * The record of a new run for the same commit and plan, and the ids of the jobs it keeps from the old one (their
- * results and outputs stand; their logs and artifacts stay where they are). InputError `job-unknown` (404).
+ * results and outputs stand; their logs and artifacts are for the caller to take over). InputError `job-unknown` (404),
+ * `nothing-failed` (409).
  */
 export function rerunOf(
   old: RunRecord,
@@ -45,6 +46,10 @@ function jobsToRun(old: RunRecord, plan: Plan, which: RerunOptions['jobs']): Set
   const again = new Set<string>();
   if (which === 'all') for (const spec of plan.jobs) again.add(spec.id);
   else if (which === 'failed') {
+    if (!old.jobs.some(({ state }) => state === 'failed' || state === 'errored' || state === 'cancelled'))
+      throw new InputError('nothing-failed', `No job of run ${old.id} failed; run all of it again, or one job`, {
+        status: 409,
+      });
     for (const job of old.jobs) if (job.state !== 'succeeded') again.add(job.id);
   } else {
     if (!plan.jobs.some((spec) => spec.id === which.job))

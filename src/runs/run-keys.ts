@@ -12,6 +12,11 @@ export const REPOSITORIES_KEY = 'ig:repositories';
 /** Finished runs that are still hot, by end time, for the move to the archive. */
 export const FINISHED_KEY = 'ig:finished';
 
+/** Set for a while by whoever makes a re-run of the run (`rerun`) or removes it (`removed`): never both at once. */
+export const holdKey = (id: string): string => `ig:hold:${id}`;
+/** The index of all runs. */
+export const ALL_KEY = 'ig:ix:all';
+
 const index = (...parts: string[]): string => `ig:ix:${parts.join(':')}`;
 
 type Indexed = Pick<RunRecord, 'repository' | 'branch' | 'sha'>;

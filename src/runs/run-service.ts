@@ -13,8 +13,8 @@ export interface RunServiceDeps {
   lifecycle: Lifecycle;
   feed: Feed;
   delivery(id: string): Promise<Delivery | undefined>;
-  /** Takes artifacts of kept jobs over into the new run. */
-  keepArtifacts(from: string, to: string, jobs: string[]): Promise<void>;
+  /** Takes logs and artifacts of kept jobs over into the new run, which does not need the old one any more then. */
+  keepResults(from: string, to: string, jobs: string[]): Promise<void>;
   /** Plans the run's event anew, for one that never had a plan. */
   replan(record: RunRecord): Promise<RunRecord[]>;
 }
@@ -36,6 +36,7 @@ export function createRunService(deps: RunServiceDeps): RunStore {
       return done;
     },
     async rerun(id, options) {
+      if (!(await store.hold(id))) throw unknown(id);
       const [old, plan] = await Promise.all([store.get(id), store.plan(id)]);
       if (!old || !plan) throw unknown(id);
       if (plan.jobs.length === 0) {
@@ -44,7 +45,7 @@ export function createRunService(deps: RunServiceDeps): RunStore {
         return first;
       }
       const { record, kept } = rerunOf(old, plan, options, new Date().toISOString());
-      if (kept.length > 0) await deps.keepArtifacts(old.id, record.id, kept);
+      if (kept.length > 0) await deps.keepResults(old.id, record.id, kept);
       return (await lifecycle.launch(record, plan)).record;
     },
     subscribe: (run, listener, signal) => deps.feed.subscribe(run, listener, signal),

@@ -28,6 +28,9 @@ const COUNTERS = {
   impgem_statuses_total: 'Commit statuses by forge and outcome of the request.',
   impgem_repairs_total: 'What the reconciler mended, by kind.',
   impgem_log_bytes_total: 'Bytes of log of runs that ended.',
+  impgem_removed_total: 'Runs past their limit, and logs and lists of artifacts that belonged to no run, removed.',
+  impgem_freed_bytes_total: 'Bytes of artifacts and caches that nothing named any more, removed.',
+  impgem_redelivered_total: 'Deliveries that the forge was asked to send again, by forge.',
   impgem_catch_up_total: 'Pushes found whose delivery never came.',
 } as const;
 const HISTOGRAMS = {

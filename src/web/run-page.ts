@@ -47,8 +47,8 @@ function head({ run }: RunView): Html {
       ${run.event.replace('_', ' ')} · <span class="ref">${run.branch ?? run.tag ?? run.ref}</span> ·
       <code title="${run.sha}">${run.sha.slice(0, 8)}</code> · ${run.author} ·
       ${timeTag(run.createdAt)}${
-        run.rerunOf !== undefined && html` · <a href="/runs/${run.rerunOf}">re-run of an earlier run</a>`
-      }
+        run.foundBy !== undefined && html` · <span title="Its delivery never came.">found by ${run.foundBy}</span>`
+      }${run.rerunOf !== undefined && html` · <a href="/runs/${run.rerunOf}">re-run of an earlier run</a>`}
     </p>
     ${body !== '' && html`<p class="message">${body}</p>`} ${actions(run)}
     <p class="problem-note" id="problem" role="alert" hidden></p>

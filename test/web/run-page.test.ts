@@ -51,6 +51,13 @@ function startRun(overrides: Partial<RunRecord> = {}) {
 
 const lines = (page: Page, part: string) => page.locator(`details[data-part="${part}"] li`);
 
+test('a push that catch-up found says so', async () => {
+  const { run } = startRun({ foundBy: 'catch-up' });
+  const page = await open(`/runs/${run.id}`);
+  await page.getByText('found by catch-up').waitFor();
+  expect(await (await fetch(`${server.url}/api/runs/${run.id}`)).json()).toMatchObject({ foundBy: 'catch-up' });
+});
+
 test('a live log appears, follows and ends, with the states beside it', async () => {
   const { run, key } = startRun();
   await server.write(key('build', '0'), 'history\n');
