@@ -173,6 +173,7 @@ test.each([
   ['limit=-1', 'query-invalid'],
   ['limit=5&limit=6', 'query-invalid'],
   ['state=done', 'query-invalid'],
+  ['repository=ann/app', 'query-invalid'],
   ['state[]=failed&state[]=running&state=x', 'query-invalid'],
   ['cursor=nonsense', 'cursor-invalid'],
   ['cursor=%00', 'cursor-invalid'],

@@ -11,12 +11,18 @@ import { queryNumber, queryOption, queryText } from '../query.ts';
 import { resource } from '../resource.ts';
 import { sendJson } from '../send-json.ts';
 
+const REPOSITORY_FORM = 'must be forge/owner/name, as in gitea/ann/app.';
+
 /** Runs: list, one, start, re-run, cancel. */
 export function runRoutes(router: Router, deps: Pick<AppDeps, 'runs' | 'trigger'>, mayWrite: RequestHandler): void {
   resource(router, '/api/runs', {
     get: [
       async (req, res) => {
-        const { runs, next } = await deps.runs.list(readFilter(req, 100));
+        const filter = readFilter(req, 100);
+        // Nothing at all is what a typo would find: whoever scripts is told.
+        if (filter.repository !== undefined && !parseRepository(filter.repository))
+          throw new InputError('query-invalid', `repository ${REPOSITORY_FORM}`);
+        const { runs, next } = await deps.runs.list(filter);
         sendJson(res, 200, { runs: runs.map(presentRun), ...(next === undefined ? {} : { next }) });
       },
     ],
@@ -28,9 +34,7 @@ export function runRoutes(router: Router, deps: Pick<AppDeps, 'runs' | 'trigger'
         const repository = requireText(body, 'repository', 220);
         const ref = requireText(body, 'ref', 300);
         if (!parseRepository(repository))
-          throw new InputError('repository-invalid', 'repository must be forge/owner/name, as in gitea/ann/app.', {
-            status: 422,
-          });
+          throw new InputError('repository-invalid', `repository ${REPOSITORY_FORM}`, { status: 422 });
         const runs = await deps.trigger(repository, ref);
         const [first] = runs;
         if (!first)
