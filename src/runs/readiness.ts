@@ -27,7 +27,8 @@ export function judge(record: RunRecord, spec: JobSpec, rules: Rules): Verdict {
     return job ? [{ ...need, state: job.state, name: job.name, passes: passes(job) }] : [];
   });
   const open = needs.filter((need) => !isFinal(need.state));
-  if (open.length > 0) return { kind: 'wait', for: `jobs ${open.map((need) => need.name).join(', ')}` };
+  if (open.length > 0)
+    return { kind: 'wait', for: `job${open.length > 1 ? 's' : ''} ${open.map((need) => need.name).join(', ')}` };
   if (spec.runsOnStatus === 'failure' && !anyFailed(record, spec, rules.plan))
     return { kind: 'skipped', reason: 'runs only when something it needs fails' };
   if (spec.runsOnStatus === 'success') {

@@ -46,7 +46,7 @@ describe('a run', () => {
     let run = begin(plan);
     expect(run.control['build']!.readyAt).toBe(NOW);
     expect(run.control['test']!.readyAt).toBeUndefined();
-    expect(jobOf(run, 'test')!.waitingFor).toBe('jobs build');
+    expect(jobOf(run, 'test')!.waitingFor).toBe('job build');
     run = play(run, plan, 'build', 'succeeded');
     expect(run.state).toBe('running');
     run = play(run, plan, 'test', 'succeeded');
