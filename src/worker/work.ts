@@ -14,7 +14,7 @@ export interface WorkDeps {
 /** Never throws: whatever goes wrong becomes the job's end, or is another worker's business. */
 export async function work(held: HeldJob, deps: WorkDeps): Promise<void> {
   const { run, spec, attempt } = held.assignment;
-  const fields = { run: run.id, job: spec.id, attempt };
+  let fields = { run: run.id, job: spec.id, attempt };
   const { runner } = deps;
   const control = { cancel: held.cancel, detach: deps.detach };
   try {
@@ -25,7 +25,9 @@ export async function work(held: HeldJob, deps: WorkDeps): Promise<void> {
       if (!(error instanceof ImpGemError) || error.code !== 'adoption-failed') throw error;
       const note = `${held.lossReason ?? 'the worker before was lost'}; nothing of it is left, so the job starts over`;
       deps.log.info(fields, note);
-      outcome = await runner.run(await held.beginAttempt(note), control);
+      const again = await held.beginAttempt(note);
+      fields = { ...fields, attempt: again.attempt };
+      outcome = await runner.run(again, control);
     }
     if (outcome === 'detached') await held.handBack();
     else await held.end(outcome);
