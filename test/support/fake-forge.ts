@@ -1,10 +1,14 @@
-/** A stand-in for a forge's statuses API (GitHub and Gitea) on a real loopback socket, and deliveries signed like theirs. */
+/**
+ * A stand-in for a forge's statuses API (GitHub and Gitea) and GitHub's API of webhooks on a real loopback socket, and
+ * deliveries signed like theirs.
+ */
 import { createHmac } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForgeName } from '../../src/runs/event.ts';
+import { type FakeDelivery, type FakeHooks, answerHooks } from './fake-hooks.ts';
 
 interface PostedStatus {
   /** `owner/name`. */
@@ -33,6 +37,12 @@ export interface FakeForge {
   apiUrl: string;
   /** What was accepted, in order. */
   posts: PostedStatus[];
+  /** GitHub's webhooks. */
+  webhooks: FakeHooks;
+  /** Headers of every answer about webhooks. */
+  hookHeaders: Record<string, string>;
+  /** Method and address of each request taken. */
+  requests: string[];
   /** Requests taken, whatever became of them. */
   attempts: number;
   /** Behaviours of the next requests, one each; then what `weather` says; then 201. */
@@ -47,7 +57,8 @@ export interface FakeForge {
   close(): Promise<void>;
 }
 
-export async function startFakeForge(): Promise<FakeForge> {
+/** On loopback unless told otherwise; port 0 takes a free one. */
+export async function startFakeForge({ host = '127.0.0.1', port = 0 } = {}): Promise<FakeForge> {
   const changed = new EventEmitter().setMaxListeners(0);
   const held: (() => void)[] = [];
   const until = async (isDone: () => boolean) => {
@@ -62,9 +73,15 @@ export async function startFakeForge(): Promise<FakeForge> {
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await readBody(request);
     forge.attempts++;
+    forge.requests.push(`${request.method} ${request.url}`);
     const behaviour = forge.next.shift() ?? forge.weather?.() ?? { kind: 'answer', status: 201 };
     if (behaviour.kind === 'answer' && behaviour.delayMs !== undefined) await sleep(behaviour.delayMs);
-    if (behaviour.kind === 'drop') request.socket.destroy();
+    const hooks =
+      behaviour.kind === 'answer' && behaviour.status === 201
+        ? await answerHooks(forge.webhooks, signAgain, request.method, request.url)
+        : undefined;
+    if (hooks) response.writeHead(hooks.status, { ...hooks.headers, ...forge.hookHeaders }).end(hooks.body);
+    else if (behaviour.kind === 'drop') request.socket.destroy();
     else if (behaviour.kind === 'take-and-drop') {
       request.socket.destroy();
       accept(request, response, body);
@@ -91,13 +108,16 @@ export async function startFakeForge(): Promise<FakeForge> {
     changed.emit('change');
   }
 
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, host, resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const forge: FakeForge = {
     url,
     apiUrl: url,
     posts: [],
     attempts: 0,
+    webhooks: { hooks: [], pageSize: 100 },
+    hookHeaders: {},
+    requests: [],
     next: [],
     weather: undefined,
     release: () => {
@@ -118,6 +138,9 @@ async function readBody(request: IncomingMessage): Promise<string> {
   for await (const chunk of request) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString('utf8');
 }
+
+const signAgain = (secret: string, { guid, event, body }: FakeDelivery): Record<string, string> =>
+  signDelivery('github', secret, body, { delivery: guid, event });
 
 let deliveries = 0;
 

@@ -95,6 +95,8 @@ export interface GitServerOptions {
   credentials?: { username: string; password: string };
   /** Speaks only the first protocol version, which gives no object by its id. */
   old?: boolean;
+  /** Default: a free port of loopback. */
+  listen?: { host: string; port: number };
 }
 
 export async function startGitServer(options: GitServerOptions): Promise<GitServer> {
@@ -113,7 +115,7 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
     }
     serve(options, request, response);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(options.listen?.port ?? 0, options.listen?.host ?? '127.0.0.1', resolve));
   const state: GitServer = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
