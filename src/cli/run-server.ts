@@ -17,7 +17,7 @@ import { createDeliveries } from '../intake/deliveries.ts';
 import { createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
 import { createCalm } from '../intake/calm.ts';
-import { createCatchUp, createCaughtUp } from '../intake/catch-up.ts';
+import { createCaughtUp } from '../intake/catch-up.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
@@ -36,6 +36,7 @@ import { startServer } from '../server/start-server.ts';
 import { dataFolder } from './data-folder.ts';
 import { gaugesOf } from './gauges.ts';
 import { createLogger } from './logger.ts';
+import { findMissedPushes } from './missed-pushes.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { recordRun } from './record-run.ts';
 import { keepSweeping } from './sweeping.ts';
@@ -170,25 +171,17 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     },
     onError,
   });
-  const catchUpMs = parseDuration(settings.IMPGEM_CATCH_UP);
-  const catchUp =
-    catchUpMs === undefined
-      ? undefined
-      : createCatchUp({
-          redis: patient,
-          forges,
-          git,
-          allowed,
-          repositories: () => runs.store.repositories(),
-          isKnown: async (repository, branch, sha) =>
-            (await runs.store.list({ repository, branch, sha, limit: 1 })).runs.length > 0,
-          start: async (event, cause) => {
-            metrics.count('impgem_catch_up_total');
-            await planner.plan(event, cause);
-          },
-          everyMs: catchUpMs,
-          log,
-        });
+  const missed = findMissedPushes({
+    settings,
+    redis: patient,
+    forges,
+    git,
+    allowed,
+    store: runs.store,
+    planner,
+    metrics,
+    log,
+  });
   void feed.onEnded((run) => {
     runs.lifecycle.conclude(run).catch((error: unknown) => onError(messageOf(error)));
   });
@@ -237,7 +230,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     async close() {
       await server.close();
       reconciler.close();
-      catchUp?.close();
+      missed?.close();
       clearInterval(replayTimer);
       stopping.abort();
       await journal.close();

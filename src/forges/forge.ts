@@ -23,6 +23,25 @@ export interface CommitStatus {
 export type PostResult =
   { ok: true } | { ok: false; retry: boolean; status?: number; message: string; retryAfterMs?: number };
 
+export interface RedeliverRequest {
+  owner: string;
+  name: string;
+  /** Whether a webhook of this address is ours. */
+  isOurs: (url: string) => boolean;
+  /** Asked before a delivery of this id is sent again. */
+  maySend: (guid: string) => Promise<boolean>;
+  signal: AbortSignal;
+}
+
+/**
+ * `sent`: ids of deliveries that are on their way again. `refused`: the token does not allow it; `later`: it may go
+ * another time, after `waitMs` if given, for the whole forge.
+ */
+export type RedeliverResult =
+  | { kind: 'done'; sent: string[] }
+  | { kind: 'refused'; message: string; sent: string[] }
+  | { kind: 'later'; message: string; sent: string[]; waitMs?: number };
+
 export interface CloneSource {
   /** Address without credentials. */
   url: string;
@@ -40,6 +59,8 @@ export interface Forge {
   /** Throws InputError 400 with what and where for a body that is not what the forge sends. */
   parse(headers: IncomingHttpHeaders, body: Buffer, receivedAt: string): ParsedDelivery;
   postStatus(status: CommitStatus, signal: AbortSignal): Promise<PostResult>;
+  /** Has the forge send again what it failed to deliver to us. Never throws. Absent: it has no API for that, or we no token. */
+  redeliver?(request: RedeliverRequest): Promise<RedeliverResult>;
   clone(owner: string, name: string): CloneSource;
   /** Address of the repository's page. */
   page(owner: string, name: string): string;

@@ -14,7 +14,7 @@ export interface GiteaOptions {
   webhookSecret?: string;
 }
 
-/** Gitea, and Forgejo, which kept its API. */
+/** Gitea, and Forgejo, which kept its API. That API does not list deliveries, so none can be asked for again. */
 export function createGitea(options: GiteaOptions): Forge {
   const url = options.url.replace(/\/+$/, '');
   const { token } = options;

@@ -3,6 +3,7 @@ import type { Forge } from './forge.ts';
 import { nameHeader, parseDelivery } from './parse-delivery.ts';
 import { parseBody } from './payload.ts';
 import { postStatus } from './post-status.ts';
+import { createRedeliver } from './redeliver.ts';
 import { createVerifier } from './signature.ts';
 
 export interface GitHubOptions {
@@ -45,6 +46,7 @@ export function createGitHub(options: GitHubOptions): Forge {
       return parseDelivery({ forge: 'github', delivery, forgeEvent, receivedAt }, parseBody(body));
     },
     postStatus: (status, signal) => postStatus(target, status, signal),
+    ...(token ? { redeliver: createRedeliver(target) } : {}),
     clone: (owner, name) => ({
       url: `${url}/${owner}/${name}.git`,
       ...(token ? { credentials: { username: 'x-access-token', password: token } } : {}),

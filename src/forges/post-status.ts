@@ -75,7 +75,8 @@ function hint(status: number, isLimit: boolean): string {
   return status === 422 ? ' (too many statuses for this commit and context, or no such commit)' : '';
 }
 
-function failure(error: unknown, timedOut: boolean): PostResult & { ok: false } {
+/** A request that got no answer. */
+export function failure(error: unknown, timedOut: boolean): PostResult & { ok: false } {
   if (timedOut) return { ok: false, retry: true, message: `the forge did not answer within ${TIMEOUT_MS / 1000} s` };
   const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
   if (/redirect/i.test(cause))
@@ -108,6 +109,6 @@ async function readAnswer(response: Response): Promise<string> {
     .slice(0, 200);
 }
 
-function withoutToken<T extends { message: string }>(result: T, token: string | undefined): T {
+export function withoutToken<T extends { message: string }>(result: T, token: string | undefined): T {
   return token ? { ...result, message: result.message.replaceAll(token, '***') } : result;
 }

@@ -21,6 +21,8 @@ export interface CatchUpDeps {
   /** Whether this commit of the branch has a run already. */
   isKnown(repository: string, branch: string, sha: string): Promise<boolean>;
   start(event: PipelineEvent, cause: string): Promise<void>;
+  /** Before the heads of a repository are looked at: what the forge failed to deliver may still come as a delivery. */
+  redeliver(repository: string, signal: AbortSignal): Promise<void>;
   everyMs: number;
   /** A head this young may have its delivery still on the way; ms. */
   graceMs?: number;
@@ -53,6 +55,7 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     // One server asks, however many there are.
     if ((await deps.redis.set(turnKey(repository), '1', 'PX', Math.max(1000, deps.everyMs / 2), 'NX')) === null)
       return 0;
+    await deps.redeliver(repository, stopped.signal);
     const refs = await deps.git.lsRemote(forge.clone(name.owner, name.name), repository, stopped.signal);
     const before = await deps.redis.hgetall(headsKey(repository));
     // The first look only remembers: what was there before we came is nobody's missed push.

@@ -92,6 +92,7 @@ describe('catch-up', () => {
       start: async (event, cause) => {
         await fixture.planner.plan(event, cause);
       },
+      redeliver: () => Promise.resolve(),
       everyMs,
       graceMs: 0,
       log: { info: () => undefined, warn: () => undefined },

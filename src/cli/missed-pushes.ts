@@ -1,0 +1,55 @@
+import type { Logger } from 'pino';
+import type { Settings } from '../config/schema.ts';
+import { parseDuration } from '../config/units.ts';
+import type { Forge } from '../forges/forge.ts';
+import type { Git } from '../git/git.ts';
+import { type CatchUp, createCatchUp } from '../intake/catch-up.ts';
+import { createDeliveries } from '../intake/deliveries.ts';
+import type { Planner } from '../intake/planner.ts';
+import { createRedelivery } from '../intake/redelivery.ts';
+import type { Redis } from '../queue/connection.ts';
+import type { ForgeName } from '../runs/event.ts';
+import type { RedisRunStore } from '../runs/redis-store.ts';
+import type { Metrics } from '../server/metrics.ts';
+
+interface MissedPushesDeps {
+  settings: Settings;
+  redis: Redis;
+  forges: Map<ForgeName, Forge>;
+  git: Git;
+  allowed: (repository: string) => boolean;
+  store: RedisRunStore;
+  planner: Planner;
+  metrics: Metrics;
+  log: Logger;
+}
+
+/** Looks for pushes that we were not told of, unless that is switched off. */
+export function findMissedPushes(deps: MissedPushesDeps): CatchUp | undefined {
+  const { settings, redis, forges, store, metrics, log } = deps;
+  const everyMs = parseDuration(settings.IMPGEM_CATCH_UP);
+  if (everyMs === undefined) return undefined;
+  return createCatchUp({
+    redis,
+    forges,
+    git: deps.git,
+    allowed: deps.allowed,
+    repositories: () => store.repositories(),
+    isKnown: async (repository, branch, sha) =>
+      (await store.list({ repository, branch, sha, limit: 1 })).runs.length > 0,
+    start: async (event, cause) => {
+      metrics.count('impgem_catch_up_total');
+      await deps.planner.plan(event, cause);
+    },
+    redeliver: createRedelivery({
+      redis,
+      forges,
+      deliveries: createDeliveries(redis),
+      publicUrl: settings.IMPGEM_PUBLIC_URL,
+      onSent: (forge) => metrics.count('impgem_redelivered_total', { forge }),
+      log,
+    }),
+    everyMs,
+    log,
+  });
+}
