@@ -26,8 +26,18 @@ export function matrixNames(matrix: MatrixSource): Set<string> {
  * combination whose own values they do not change; an entry that fits none becomes a cell of its own.
  * Gives the number of results instead when they are too many.
  */
-export function expandMatrix(matrix: MatrixSource | undefined): MatrixCell[] | { tooMany: number } {
+export function expandMatrix(matrix: MatrixSource | undefined): Expanded {
   if (!matrix) return [{}];
+  const known = expanded.get(matrix) ?? expand(matrix);
+  expanded.set(matrix, known);
+  return known;
+}
+
+type Expanded = MatrixCell[] | { tooMany: number };
+/** Checks, warnings and the plan all ask for the cells. */
+const expanded = new WeakMap<MatrixSource, Expanded>();
+
+function expand(matrix: MatrixSource): Expanded {
   const axes = axesOf(matrix);
   const combinations = axes.reduce((product, [, values]) => product * values.length, axes.length > 0 ? 1 : 0);
   if (combinations > MAX_COMBINATIONS) return { tooMany: combinations };

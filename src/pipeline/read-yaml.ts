@@ -12,6 +12,15 @@ const MAX_PROPERTIES = 1000;
 /** Open collections of the parser, before anything recursive sees them. */
 const MAX_NESTING = 200;
 
+/** Only text, lists and maps: what is a number is told from its text when it is converted, and so are keys that stand twice. */
+const COMPOSER_OPTIONS = {
+  version: '1.2',
+  schema: 'failsafe',
+  resolveKnownTags: false,
+  uniqueKeys: false,
+  prettyErrors: false,
+} as const;
+
 /** Reads a YAML file with every mistake in it; never throws, and stops early at sizes that no pipeline has. */
 export function readYaml(text: string, file: string): YamlSource {
   const diagnostics: Diagnostic[] = [];
@@ -47,7 +56,7 @@ export function readYaml(text: string, file: string): YamlSource {
 function compose(text: string, report: (span: Span, code: string, message: string) => void): Document | undefined {
   const lexer = new Lexer();
   const parser = new Parser();
-  const composer = new Composer({ version: '1.2', schema: 'core', uniqueKeys: false, prettyErrors: false });
+  const composer = new Composer(COMPOSER_OPTIONS);
   const documents: Document[] = [];
   let tokens = 0;
   let properties = 0;

@@ -1,5 +1,5 @@
 /** A YAML file as plain JSON values that still know where they stand. */
-import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
+import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, type Scalar, type YAMLMap } from 'yaml';
 import type { Diagnostic, Severity } from './diagnostic.ts';
 
 /** Keys and indexes from the root. */
@@ -59,10 +59,16 @@ export function isMergeKey(key: unknown): boolean {
   return isScalar(key) && key.value === '<<' && key.type === 'PLAIN';
 }
 
+const NOTHING = /^(?:~|null|Null|NULL|)$/;
+
+/** A value that was left out, or an unquoted `null`. */
+export function isNothing({ value, type, tag }: Scalar): boolean {
+  return type === 'PLAIN' && tag === undefined && typeof value === 'string' && NOTHING.test(value);
+}
+
 /** Text of a key as it was written; undefined for a list, a map or nothing. */
 export function keyText(key: unknown): string | undefined {
-  if (!isScalar(key) || key.value === null) return undefined;
-  return typeof key.value === 'string' ? key.value : key.source;
+  return isScalar(key) && typeof key.value === 'string' && !isNothing(key) ? key.value : undefined;
 }
 
 /** Follows a path through aliases and merge keys. `targets` says what each alias stands for. */

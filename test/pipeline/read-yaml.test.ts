@@ -29,6 +29,34 @@ describe('values', () => {
     ]);
   });
 
+  test('what is quoted or tagged as text is text', () => {
+    expect(value(`- "1"\n- 'true'\n- "null"\n- ""\n- !!str 5\n- !!str null\n- !!str\n- >-\n  7\n-`)).toEqual([
+      '1',
+      'true',
+      'null',
+      '',
+      '5',
+      'null',
+      '',
+      '7',
+      null,
+    ]);
+    expect(value('[-0, 1e+21, 0.1, .5, 5., +5, 1_000, 0o17, Infinity, NaN, -1.5, 9007199254740993]')).toEqual([
+      '-0',
+      1e21,
+      0.1,
+      '.5',
+      '5.',
+      '+5',
+      '1_000',
+      '0o17',
+      'Infinity',
+      'NaN',
+      -1.5,
+      '9007199254740993',
+    ]);
+  });
+
   test('block texts, CRLF and a byte order mark', () => {
     expect(value('\uFEFFa: |\r\n  one\r\n  two\r\nb: >\r\n  x\r\n  y\r\n')).toEqual({ a: 'one\ntwo\n', b: 'x y\n' });
   });
@@ -69,6 +97,9 @@ describe('mistakes', () => {
     ['? [a]\n: 1', ['key-not-text 1:3']],
     ['~: 1', ['key-not-text 1:1']],
     ['a: !main', ['yaml-tag 1:4']],
+    ['a: !!binary aGk=\nb: !!int "5"', ['yaml-tag 1:4', 'yaml-tag 2:4']],
+    ['a: !!set {b}\nc: !!omap [d: 1]', ['yaml-tag 1:4', 'yaml-tag 2:4']],
+    ['null: 1\n"null": 2\n: 3', ['key-not-text 1:1', 'key-not-text 3:1']],
     ['a: 1\n---\nb: 1', ['yaml-documents 2:1']],
     ['<<: 1', ['merge-not-map 1:5']],
     ['"a', ['yaml-syntax 1:3']],
