@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { ImpGemError, messageOf } from '../errors.ts';
+import { ImpGemError, systemCode } from '../errors.ts';
 import { nearest } from './nearest.ts';
 import { type Settings, SettingsSchema } from './schema.ts';
 import { validateSettings } from './validate-settings.ts';
@@ -23,18 +23,21 @@ const SECRET_SETTINGS = Object.entries(SettingsSchema.properties)
 export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = process.cwd()): Settings {
   const problems: string[] = [];
   const given: Record<string, string> = {};
-  const all = { ...readDotEnv(resolve(folder, '.env')), ...withoutUndefined(env) };
+  const dotEnv = readDotEnv(resolve(folder, '.env'));
+  if (typeof dotEnv === 'string') problems.push(`.env: ${dotEnv}`);
+  const all = { ...(typeof dotEnv === 'string' ? {} : dotEnv), ...withoutUndefined(env) };
   for (const [name, value] of Object.entries(all)) {
     if (NAMES.includes(name)) {
       if (value !== '') given[name] = value;
     } else if (name.endsWith('_FILE') && NAMES.includes(name.slice(0, -5))) {
       const target = name.slice(0, -5);
+      if (value === '') continue;
       if (all[target]) problems.push(`${name}: ${target} is set as well; keep one of the two`);
       else
         try {
           given[target] = readFileSync(resolve(folder, value), 'utf8').trimEnd();
         } catch (error) {
-          problems.push(`${name}: cannot be read: ${messageOf(error)}`);
+          problems.push(`${name}: the file "${value}" ${whyUnreadable(error)}`);
         }
     } else if (OURS.test(name) && !OF_STEPS.test(name)) {
       const near = nearest(name, NAMES);
@@ -49,7 +52,7 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
       if (bad.has(name)) continue;
       bad.add(name);
       const schema = SettingsSchema.properties[name as keyof Settings];
-      const shown = SECRET_SETTINGS.includes(name) ? '' : ` (is "${given[name] ?? ''}")`;
+      const shown = SECRET_SETTINGS.includes(name) ? '' : ` (is "${withoutPassword(given[name] ?? '')}")`;
       problems.push(
         `${name}: ${explain(error.keyword, error.params, schema)}${shown}. ${'description' in schema ? String(schema.description) : ''}`,
       );
@@ -63,23 +66,38 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
   return settings as Settings;
 }
 
+function withoutPassword(value: string): string {
+  return value.replace(/\/\/[^/]*@/, '//***@');
+}
+
+function whyUnreadable(error: unknown): string {
+  const code = systemCode(error);
+  if (code === 'ENOENT' || code === 'ENOTDIR') return 'does not exist';
+  if (code === 'EACCES' || code === 'EPERM') return 'may not be read by this user';
+  return code === 'EISDIR' ? 'is a folder' : `cannot be read (${code})`;
+}
+
+const TYPES: Record<string, string> = { integer: 'a whole number', number: 'a number', boolean: 'true or false' };
+const LIMITS: Record<string, string> = { minimum: 'at least', maximum: 'at most', exclusiveMinimum: 'more than' };
+
 function explain(keyword: string, params: Record<string, string | number>, schema: object): string {
   if (keyword === 'const' || keyword === 'anyOf' || keyword === 'enum') {
     const options = 'anyOf' in schema && Array.isArray(schema.anyOf) ? (schema.anyOf as { const: string }[]) : [];
     return `must be one of ${options.map((option) => option.const).join(', ')}`;
   }
-  if (keyword === 'pattern') return `does not have the right form (${String(params['pattern'])})`;
-  if (keyword === 'type') return `must be of type ${String(params['type'])}`;
+  if (keyword === 'pattern') return `must be ${'form' in schema ? String(schema.form) : 'of another form'}`;
+  if (keyword === 'type') return `must be ${TYPES[String(params['type'])] ?? 'a text'}`;
   if (keyword === 'minLength') return `must have at least ${String(params['limit'])} characters`;
-  return `must be ${params['comparison'] ?? ''} ${params['limit'] ?? ''}`.trim();
+  return `must be ${LIMITS[keyword] ?? 'within'} ${params['limit'] ?? 'its limits'}`;
 }
 
-function readDotEnv(file: string): Record<string, string> {
+/** A sentence instead when there is a file that cannot be read. */
+function readDotEnv(file: string): Record<string, string> | string {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
-  } catch {
-    return {};
+  } catch (error) {
+    return systemCode(error) === 'ENOENT' ? {} : whyUnreadable(error);
   }
   const found: Record<string, string> = {};
   for (const line of text.split('\n')) {

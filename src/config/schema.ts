@@ -2,6 +2,7 @@
 import Type, { type Static } from 'typebox';
 
 const secret = { secret: true };
+// `form` beside a pattern is what a person is told of it.
 
 export const SettingsSchema = Type.Object(
   {
@@ -13,17 +14,20 @@ export const SettingsSchema = Type.Object(
     IMPGEM_LISTEN: Type.String({
       default: '127.0.0.1:8000',
       pattern: '^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):[0-9]{1,5}$',
+      form: 'an address and a port, such as 127.0.0.1:8000',
       description: 'Address and port of the HTTP server; port 0 takes a free one.',
     }),
     IMPGEM_PUBLIC_URL: Type.Optional(
       Type.String({
         pattern: '^https?://[^\\s/]+(/[^\\s?#]*)?$',
+        form: 'an address that begins with https:// or http:// and has no query',
         description: 'Address people reach the server at; stands in commit statuses. Default: the address listened on.',
       }),
     ),
     REDIS_URL: Type.Optional(
       Type.String({
         pattern: '^(rediss?|unix)://',
+        form: 'an address that begins with redis://, rediss:// or unix://',
         description: 'Redis 6.2 or newer, append-only, noeviction. Unset: `impgem up` starts a private one.',
       }),
     ),
@@ -44,11 +48,13 @@ export const SettingsSchema = Type.Object(
     IMPGEM_GITHUB_URL: Type.String({
       default: 'https://github.com',
       pattern: '^(https?|ssh|file)://',
+      form: 'an address that begins with https://, http://, ssh:// or file://',
       description: 'Where GitHub repositories are cloned from (`file://` only with IMPGEM_ALLOW_FILE).',
     }),
     IMPGEM_GITHUB_API_URL: Type.String({
       default: 'https://api.github.com',
       pattern: '^https?://',
+      form: 'an address that begins with https:// or http://',
       description: 'GitHub API.',
     }),
     IMPGEM_GITHUB_TOKEN: Type.Optional(
@@ -57,12 +63,14 @@ export const SettingsSchema = Type.Object(
     IMPGEM_GITEA_URL: Type.Optional(
       Type.String({
         pattern: '^(https?|ssh|file)://',
+        form: 'an address that begins with https://, http://, ssh:// or file://',
         description: 'Address of Gitea or Forgejo. Needed for its webhooks.',
       }),
     ),
     IMPGEM_GITEA_API_URL: Type.Optional(
       Type.String({
         pattern: '^https?://',
+        form: 'an address that begins with https:// or http://',
         description: 'API address of Gitea. Default: IMPGEM_GITEA_URL + `/api/v1`.',
       }),
     ),
@@ -82,6 +90,7 @@ export const SettingsSchema = Type.Object(
     IMPGEM_STATUS_PREFIX: Type.String({
       default: 'impgem',
       pattern: '^[A-Za-z0-9_.-]{1,40}$',
+      form: '1 to 40 letters, digits, dots, dashes and underscores',
       description: 'First part of the commit status context.',
     }),
     IMPGEM_EXECUTOR: Type.Union([Type.Literal('auto'), Type.Literal('docker'), Type.Literal('sandbox')], {
@@ -96,7 +105,11 @@ export const SettingsSchema = Type.Object(
       description: 'Jobs that one worker runs at the same time.',
     }),
     IMPGEM_WORKER_NAME: Type.Optional(
-      Type.String({ pattern: '^[A-Za-z0-9_.-]{1,64}$', description: 'Name of the worker. Default: the host name.' }),
+      Type.String({
+        pattern: '^[A-Za-z0-9_.-]{1,64}$',
+        form: '1 to 64 letters, digits, dots, dashes and underscores',
+        description: 'Name of the worker. Default: the host name.',
+      }),
     ),
     IMPGEM_WORKER_LABELS: Type.Optional(
       Type.String({ description: 'Labels of the worker for `runs-on`, comma-separated.' }),
@@ -104,18 +117,21 @@ export const SettingsSchema = Type.Object(
     IMPGEM_SERVER_URL: Type.Optional(
       Type.String({
         pattern: '^https?://',
+        form: 'an address that begins with https:// or http://',
         description: 'Where a worker sends logs and artifacts when it does not share the data folder with the server.',
       }),
     ),
     IMPGEM_RUN_AS: Type.Optional(
       Type.String({
         pattern: '^[0-9]+(:[0-9]+)?$',
+        form: 'a numeric user id, or user and group, such as 1000:1000',
         description: 'User id (and group) of steps in containers. Default: the user of the image.',
       }),
     ),
     IMPGEM_STEP_MEMORY: Type.String({
       default: '4g',
       pattern: '^[0-9]+[kmgKMG]?$',
+      form: 'a size such as 512m or 4g',
       description: 'Memory limit of a step.',
     }),
     IMPGEM_STEP_CPU: Type.Number({ default: 2, exclusiveMinimum: 0, description: 'CPU limit of a step, in cores.' }),
@@ -123,16 +139,19 @@ export const SettingsSchema = Type.Object(
     IMPGEM_LOG_LIMIT: Type.String({
       default: '4g',
       pattern: '^[0-9]+[kmgKMG]?$',
+      form: 'a size such as 512m or 4g',
       description: 'Bytes of log of a step; past it the step fails.',
     }),
     IMPGEM_JOB_TIMEOUT: Type.String({
       default: '1h',
       pattern: '^[0-9]+(ms|s|m|h|d)$',
+      form: 'a duration such as 90s, 10m or 1h',
       description: 'Time limit of a job that names none.',
     }),
     IMPGEM_MIN_FREE_DISK: Type.String({
       default: '200m',
       pattern: '^[0-9]+[kmgKMG]?$',
+      form: 'a size such as 512m or 4g',
       description: 'A worker with less free disk than this takes no job.',
     }),
     IMPGEM_MAX_LOSSES: Type.Integer({
@@ -144,11 +163,13 @@ export const SettingsSchema = Type.Object(
     IMPGEM_DRAIN_TIMEOUT: Type.String({
       default: '10s',
       pattern: '^[0-9]+(ms|s|m|h|d)$',
+      form: 'a duration such as 90s, 10m or 1h',
       description: 'How long a worker that is told to stop lets jobs finish which no other worker could carry on.',
     }),
     IMPGEM_FETCH_TIMEOUT: Type.String({
       default: '2m',
       pattern: '^[0-9]+(ms|s|m|h|d)$',
+      form: 'a duration such as 90s, 10m or 1h',
       description: 'Time limit of a git fetch.',
     }),
     IMPGEM_PULL_POLICY: Type.Union([Type.Literal('missing'), Type.Literal('always')], {
@@ -161,6 +182,7 @@ export const SettingsSchema = Type.Object(
     IMPGEM_CATCH_UP: Type.String({
       default: '5m',
       pattern: '^(off|[0-9]+(ms|s|m|h|d))$',
+      form: 'a duration such as 5m, or off',
       description:
         'How often known repositories are asked for pushes whose delivery never came; `off` switches it off.',
     }),
@@ -177,6 +199,7 @@ export const SettingsSchema = Type.Object(
     IMPGEM_DELETE_AFTER: Type.String({
       default: 'off',
       pattern: '^(off|[0-9]+(ms|s|m|h|d))$',
+      form: 'a duration such as 5m, or off',
       description:
         'Finished runs are removed with their logs and artifacts when they ended this long ago, at least `1d`; `off`: never by age.',
     }),
@@ -190,6 +213,7 @@ export const SettingsSchema = Type.Object(
     DOCKER_HOST: Type.Optional(
       Type.String({
         pattern: '^(unix|tcp|http|https)://',
+        form: 'an address that begins with unix://, tcp://, http:// or https://',
         description: 'Engine. Default: unix:///var/run/docker.sock.',
       }),
     ),

@@ -1,8 +1,9 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readSettings } from '../../src/config/read-settings.ts';
+import { SettingsSchema } from '../../src/config/schema.ts';
 import { parseDuration, parseSize } from '../../src/config/units.ts';
 
 let folder: string;
@@ -73,12 +74,45 @@ describe('settings', () => {
     expect(message).not.toMatch(/"short"/);
   });
 
+  it.each([
+    [
+      { IMPGEM_LISTEN: 'nowhere' },
+      'IMPGEM_LISTEN: must be an address and a port, such as 127.0.0.1:8000 (is "nowhere")',
+    ],
+    [{ IMPGEM_JOB_TIMEOUT: '1 hour' }, 'IMPGEM_JOB_TIMEOUT: must be a duration such as 90s, 10m or 1h (is "1 hour")'],
+    [{ IMPGEM_CONCURRENCY: 'many' }, 'IMPGEM_CONCURRENCY: must be a whole number (is "many")'],
+    [{ IMPGEM_CONCURRENCY: '0' }, 'IMPGEM_CONCURRENCY: must be at least 1 (is "0")'],
+    [{ IMPGEM_CONCURRENCY: '257' }, 'IMPGEM_CONCURRENCY: must be at most 256 (is "257")'],
+    [{ IMPGEM_STEP_CPU: '0' }, 'IMPGEM_STEP_CPU: must be more than 0 (is "0")'],
+    [{ IMPGEM_ALLOW_FILE: 'perhaps' }, 'IMPGEM_ALLOW_FILE: must be true or false (is "perhaps")'],
+    [{ IMPGEM_API_TOKEN_FILE: 'none' }, 'IMPGEM_API_TOKEN_FILE: the file "none" does not exist'],
+    [{ IMPGEM_API_TOKEN_FILE: '.' }, 'IMPGEM_API_TOKEN_FILE: the file "." is a folder'],
+    [
+      { REDIS_URL: 'http://ann:pass@host' },
+      'must be an address that begins with redis://, rediss:// or unix:// (is "http://***@host")',
+    ],
+  ])('of %j are explained in words', (bad, said) => {
+    expect(() => readSettings(bad, folder)).toThrow(said);
+  });
+
+  it('have a form in words for each pattern', () => {
+    const without = Object.entries(SettingsSchema.properties).filter(([, one]) => 'pattern' in one && !('form' in one));
+    expect(without).toEqual([]);
+  });
+
+  it('of a .env that is there and cannot be read are not as if it were not there', async () => {
+    await mkdir(join(folder, '.env'));
+    expect(() => readSettings({}, folder)).toThrow('.env: is a folder');
+  });
+
   it('are not disturbed by what every step has', () => {
     expect(readSettings({ IMPGEM_RUN: 'r', IMPGEM_ENV: '/impgem/step/env', IMPGEM: 'true' }, folder)).toBeDefined();
   });
 
   it('of an empty value are as if not set', () => {
-    expect(readSettings({ IMPGEM_CONCURRENCY: '', REDIS_URL: '' }, folder)).toMatchObject({ IMPGEM_CONCURRENCY: 2 });
+    expect(readSettings({ IMPGEM_CONCURRENCY: '', REDIS_URL: '', IMPGEM_API_TOKEN_FILE: '' }, folder)).toMatchObject({
+      IMPGEM_CONCURRENCY: 2,
+    });
   });
 });
 
