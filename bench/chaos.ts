@@ -1,4 +1,5 @@
 /** `npm run bench -- chaos [--seed N] [--minutes M] [--pushes P] [--strikes S]`: in full 300 pushes and 150 kills; with fewer minutes, fewer of both. */
+import { numberArgument } from './arguments.ts';
 import { runChaos } from './chaos/run-chaos.ts';
 import { type Figures, printTable } from './report.ts';
 
@@ -8,10 +9,10 @@ const PUSHES = 300;
 const STRIKES = 200;
 
 export async function benchChaos(): Promise<Figures> {
-  const seed = argument('--seed') ?? Math.floor(Math.random() * 2 ** 31);
-  const minutes = argument('--minutes') ?? FULL_MINUTES;
-  const pushes = argument('--pushes');
-  const strikes = argument('--strikes');
+  const seed = numberArgument('--seed') ?? Math.floor(Math.random() * 2 ** 31);
+  const minutes = numberArgument('--minutes') ?? FULL_MINUTES;
+  const pushes = numberArgument('--pushes');
+  const strikes = numberArgument('--strikes');
   const share = minutes / FULL_MINUTES;
   process.stderr.write(`chaos: seed ${seed}\n`);
   const report = await runChaos({
@@ -39,10 +40,4 @@ export async function benchChaos(): Promise<Figures> {
     { what: 'faults', value: report.faults.length, unit: '', bar: '0', ok: report.faults.length === 0 },
   ]);
   return { seed, accepted: report.accepted, kills, faults: report.faults.length, seconds: report.seconds };
-}
-
-function argument(name: string): number | undefined {
-  const at = process.argv.indexOf(name);
-  const value = at < 0 ? Number.NaN : Number(process.argv[at + 1]);
-  return Number.isFinite(value) ? value : undefined;
 }

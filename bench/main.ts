@@ -14,6 +14,7 @@ const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
   'intake-chaos': async () => (await import('./intake-chaos.ts')).benchIntakeChaos,
   history: async () => (await import('./history.ts')).benchHistory,
   chaos: async () => (await import('./chaos.ts')).benchChaos,
+  kill: async () => (await import('./kill.ts')).benchKill,
   lint: async () => (await import('./lint.ts')).benchLint,
 };
 

@@ -51,7 +51,8 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
   if (wasBegun && (!earlier || !facts?.ready)) throw adoptionFailed(assignment);
 
   const folder = earlier ?? (await makeJobFolder(deps.folder, owner));
-  const log = createJobLog(ports.logs, assignment, earlier ? await ports.logs.length(logKey(assignment, 'job')) : 0);
+  const stored = earlier ? await ports.logs.length(logKey(assignment, 'job')) : 0;
+  const log = createJobLog(ports.logs, assignment, folder, stored);
   const stop = new AbortController();
   const objects = ports.workspaces.objects?.(assignment) ?? facts?.objects;
   const context: JobContext = {

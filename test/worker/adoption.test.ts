@@ -108,6 +108,45 @@ describe('adoption', () => {
     expect(ports.text('0')).toBe('x\n[impgem] exit code 1: retry 1 of 2\nyy\n[impgem] exit code 1: retry 2 of 2\nz\n');
   });
 
+  it('says nothing twice about the job, and what the worker before could not write any more', async () => {
+    const begin = createFakeExecutor({ task: () => ({ output: ['x'], until: forever() }) });
+    const lookUp = (executor: ReturnType<typeof createFakeExecutor>, lines: string[]): typeof executor => ({
+      ...executor,
+      prepare: (context) => {
+        for (const line of lines) context.note(line);
+        return executor.prepare(context);
+      },
+      adopt: (context) => {
+        for (const line of lines) context.note(line);
+        return executor.adopt(context);
+      },
+    });
+    const folder = await temporaryFolder();
+    const ports = memoryPorts(folder);
+    const append = ports.logs.append.bind(ports.logs);
+    // It is gone before its second line is stored.
+    ports.logs.append = (key, offset, bytes) =>
+      key.part === 'job' && offset > 0 ? forever() : append(key, offset, bytes);
+    const first = runJob(lookUp(begin, ['image a is 1', 'image b is 2']), folder, jobSpec([stepSpec('slow')]), {
+      ports,
+    });
+    while (ports.text('0') !== 'x') await new Promise((resolve) => setImmediate(resolve));
+    first.detach.abort();
+    await first.result;
+    expect(ports.text('job')).toBe('[impgem] image a is 1\n');
+    ports.logs.append = append;
+    const carryOn = createFakeExecutor({
+      task: () => ({}),
+      adopt: () => ({ started: ['0'], answer: () => ({ output: ['x'] }) }),
+    });
+    const second = runJob(lookUp(carryOn, ['image a is 1', 'image c is 3']), folder, jobSpec([stepSpec('slow')]), {
+      ports,
+      assignment: { steps: told(ports, ['slow']) },
+    });
+    expect(await second.result).toMatchObject({ state: 'succeeded' });
+    expect(ports.text('job')).toBe('[impgem] image a is 1\n[impgem] image b is 2\n[impgem] image c is 3\n');
+  });
+
   it('starts a task again that never reached the executor', async () => {
     const { folder, ports } = await leave(
       spec,

@@ -35,6 +35,7 @@ export async function reapSlots(
       ...networks.map((id) => parts.removal.network(id)),
     ]),
   );
+  for (const [id] of dead) await rm(join(parts.options.folder, id), { recursive: true, force: true });
   await reapFolders(parts, new Set([...ours, ...slots.keys()]));
   return dead.length;
 }
