@@ -43,6 +43,7 @@ async function openSandbox(settings: Settings, because = ''): Promise<Executor> 
 
 async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executor> {
   const { createDockerExecutor } = await import('../executors/docker/docker-executor.ts');
+  const { parseNestedOptions } = await import('../executors/docker/nested-options.ts');
   const { memory = parseSize('4g') ?? 0, cpu = 2, pids = 2048 } = stepLimits(settings);
   const data = dataFolder(settings);
   return createDockerExecutor({
@@ -57,6 +58,10 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     folder: join(data.root, 'warm'),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
     image: settings.IMPGEM_IMAGE,
+    nested: {
+      image: settings.IMPGEM_NESTED_ENGINE_IMAGE,
+      rights: parseNestedOptions(settings.IMPGEM_NESTED_ENGINE_OPTIONS),
+    },
     ...(use.warm ? {} : { warmSlots: 0 }),
   });
 }

@@ -84,8 +84,20 @@ export const SettingsSchema = Type.Object(
       }),
     ),
     IMPGEM_TRUSTED_REPOSITORIES: Type.Optional(
-      Type.String({ description: 'Globs of repositories whose steps may use `docker: true`.' }),
+      Type.String({
+        description:
+          'Globs of `forge/owner/name`, comma-separated: repositories whose steps may use `docker: true`. Unset: none. Who may push there owns the machine of the engine.',
+      }),
     ),
+    IMPGEM_NESTED_ENGINE_IMAGE: Type.String({
+      default: 'docker:dind',
+      description: 'Image of the engine that a job with `docker: true` gets. Has dockerd and docker.',
+    }),
+    IMPGEM_NESTED_ENGINE_OPTIONS: Type.String({
+      default: '--privileged',
+      description:
+        'Rights of its container, as options of `docker run`: --privileged, --cap-add, --cap-drop, --security-opt, --volume, --device, --runtime.',
+    }),
     IMPGEM_ALLOW_FILE: Type.Boolean({ default: false, description: 'Allow `file://` forge addresses (demo, tests).' }),
     IMPGEM_STATUS_PREFIX: Type.String({
       default: 'impgem',

@@ -131,7 +131,10 @@ export const StepSchema = Type.Object(
       Type.Boolean({ description: 'Goes on beside the steps after it; ended with the job.', examples: [true] }),
     ),
     docker: Type.Optional(
-      Type.Boolean({ description: 'A private nested engine; trusted repositories only.', examples: [true] }),
+      Type.Boolean({
+        description: "A Docker engine of the job's own; docker executor and trusted repositories only.",
+        examples: [true],
+      }),
     ),
   },
   { ...closed, title: 'a step' },

@@ -1,5 +1,7 @@
 import type { Settings } from '../../config/schema.ts';
+import { messageOf } from '../../errors.ts';
 import type { EngineReport } from '../../executors/docker/inspect-engine.ts';
+import { parseNestedOptions } from '../../executors/docker/nested-options.ts';
 import { engineAddress } from '../choose-executor.ts';
 import { dataFolder } from '../data-folder.ts';
 import { type Finding, isOlder } from './finding.ts';
@@ -15,7 +17,7 @@ export async function checkEngine(settings: Settings): Promise<Finding[]> {
   const { inspectEngine } = await import('../../executors/docker/inspect-engine.ts');
   const report = await inspectEngine(engineAddress(settings), dataFolder(settings).work, settings.IMPGEM_IMAGE);
   if ('unreachable' in report) return [withoutEngine(settings, report.unreachable)];
-  return [version(report), runc(report), disk(report, settings), ...limits(report)];
+  return [version(report), runc(report), disk(report, settings), ...limits(report), ...nested(settings)];
 }
 
 function withoutEngine(settings: Settings, reason: string): Finding {
@@ -81,4 +83,28 @@ function limits(report: EngineReport): Finding[] {
     message: `the engine says: ${line.replace(/^WARNING:\s*/, '')}`,
     advice: 'A limit that the kernel does not enforce holds no step back: switch the controller on.',
   }));
+}
+
+/** Whom `docker: true` lets in is worth a look now and then. */
+function nested(settings: Settings): Finding[] {
+  const what = 'nested engines';
+  const trusted = settings.IMPGEM_TRUSTED_REPOSITORIES;
+  if (trusted === undefined) return [];
+  const { IMPGEM_NESTED_ENGINE_IMAGE: image, IMPGEM_NESTED_ENGINE_OPTIONS: options } = settings;
+  try {
+    if (!parseNestedOptions(options).Privileged)
+      return [{ what, state: 'ok', message: `${image} with ${options}, for jobs of ${trusted}` }];
+  } catch (error) {
+    return [
+      { what, state: 'failed', message: messageOf(error), advice: 'Correct the setting; a worker does not start.' },
+    ];
+  }
+  return [
+    {
+      what,
+      state: 'warning',
+      message: `jobs of ${trusted} may start ${image} with ${options}`,
+      advice: 'Who may push there owns the machine of the engine: list few, or give a runtime such as sysbox-runc.',
+    },
+  ];
 }

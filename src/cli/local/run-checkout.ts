@@ -11,7 +11,7 @@ import { newRecord } from '../../runs/new-record.ts';
 import type { Plan } from '../../runs/plan.ts';
 import { isRunId, makeRunId } from '../../runs/run-id.ts';
 import type { RunRecord } from '../../runs/run.ts';
-import { removeTree } from '../../worker/job-folder.ts';
+import { removeTree } from '../../executors/remove-tree.ts';
 import { createJobRunner, type JobRunner } from '../../worker/job-runner.ts';
 import type { Assignment, JobPorts, JobResult, LogWriter, StateReporter } from '../../worker/ports.ts';
 import { chooseExecutor } from '../choose-executor.ts';
@@ -93,8 +93,8 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
         executor,
         ports: { ...ports, report },
         folder: work,
-        // The user's own files on the user's own machine.
-        defaults: { ...jobDefaults(settings), trusts: () => true },
+        // Whose machine it is does not say whose pipeline: a checkout of a stranger's gets no nested engine either.
+        defaults: jobDefaults(settings),
       });
       runners.push(runner);
       return runner;

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobContext } from '../executor.ts';
 import { engineCall, isGone } from './engine.ts';
-import { LABEL } from './labels.ts';
+import { LABEL, NESTED_STEP } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
 import { readSlotRecord } from './slot-record.ts';
@@ -12,9 +12,14 @@ export async function adoptSlot(parts: ExecutorParts, job: JobContext): Promise<
   const record = readSlotRecord(job.folder);
   if (!record || JSON.stringify(record.owner) !== JSON.stringify(job.owner)) return undefined;
   if (!(await isRunning(parts, record.holderId))) return undefined;
-  const containers = await engineCall('list the containers of a job', () =>
-    parts.docker.listContainers({ all: true, filters: { label: [`${LABEL.slot}=${record.id}`] } }),
+  const filters = { label: [`${LABEL.slot}=${record.id}`] };
+  const [containers, { Volumes: volumes }] = await engineCall('list the containers of a job', () =>
+    Promise.all([
+      parts.docker.listContainers({ all: true, filters }),
+      parts.docker.listVolumes({ filters: JSON.stringify(filters) }),
+    ]),
   );
+  const files = new Set(Object.values(record.volumes ?? {}));
   const { owner: _, ...kept } = record;
   return {
     ...kept,
@@ -22,6 +27,8 @@ export async function adoptSlot(parts: ExecutorParts, job: JobContext): Promise<
     image: job.image,
     nextStep: await nextNumber(join(job.folder, 'docker', 'steps')),
     containers: new Set(containers.map(({ Id }) => Id).filter((id) => id !== record.holderId)),
+    nestedId: containers.find(({ Labels }) => Labels[LABEL.step] === NESTED_STEP)?.Id,
+    nestedVolumes: new Set(volumes.map(({ Name }) => Name).filter((name) => !files.has(name))),
   };
 }
 

@@ -11,9 +11,12 @@ import {
   type ServiceTask,
   type StartOptions,
   type Task,
+  type UpcomingTask,
 } from '../executor.ts';
 import type { ExecutorParts } from './parts.ts';
 import { linkObjects } from './link-objects.ts';
+import { createNestedEngine } from './nested-engine.ts';
+import { withNestedHost } from './nested-socket.ts';
 import { followStep, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
 import { followService, openService, untilReady } from './services.ts';
@@ -34,6 +37,7 @@ export function createJobSandbox(
   onClosed: () => void,
 ): AdoptedJob {
   const running = new Set<string>();
+  const nested = createNestedEngine(parts, job, slot);
   let state: 'open' | 'detached' | 'disposed' = 'open';
   let disposal: Promise<void> | undefined;
   let shown: Promise<void> | undefined;
@@ -41,17 +45,28 @@ export function createJobSandbox(
 
   async function start(task: Task, output: Output, options: StartOptions): Promise<Exit> {
     checkOpen();
-    if (task.docker)
-      throw new ImpGemError(
-        'docker-unavailable',
-        '`docker: true` needs an engine of its own, which this worker cannot give',
-      );
     if (options.signal.aborted) return CANCELLED;
+    if (task.docker && !(await nestedReady(options.signal))) return CANCELLED;
     const step = await takeStep(task);
     const { containerId, number, nonce } = step;
     recordStarted(job.folder, { task: task.id, containerId, number, nonce });
-    handOver(slot, step, task);
+    handOver(slot, step, task.docker ? withNestedHost(task) : task);
     return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
+  }
+
+  /** False when the step was cancelled meanwhile: the engine's image may have to be pulled. */
+  async function nestedReady(signal: AbortSignal): Promise<boolean> {
+    const cancelled = new Promise<boolean>((resolve) =>
+      signal.addEventListener('abort', () => resolve(false), { once: true }),
+    );
+    return Promise.race([nested.ready().then(() => true), cancelled]);
+  }
+
+  function expect(tasks: UpcomingTask[]): void {
+    const coming = tasks.filter((task) => !task.docker || job.trusted);
+    // Whoever starts a step that needs it hears of a failure.
+    if (coming.some((task) => task.docker)) nested.ready().catch(() => undefined);
+    waiting.expect(coming);
   }
 
   async function takeStep(task: Task): Promise<WaitingStep> {
@@ -138,16 +153,17 @@ export function createJobSandbox(
 
   async function dispose(): Promise<void> {
     state = 'disposed';
-    await waiting.drop();
+    await Promise.all([waiting.drop(), nested.close()]);
     // What runs must not write to a folder that the caller removes next.
-    await Promise.all([...running].map((id) => stopContainer(parts, id)));
+    const writing = [...running, ...(slot.nestedId === undefined ? [] : [slot.nestedId])];
+    await Promise.all(writing.map((id) => stopContainer(parts, id)));
     void removeSlot(parts, slot);
     onClosed();
   }
 
   const sandbox: JobSandbox = {
     start,
-    expect: (tasks) => waiting.expect(tasks),
+    expect,
     startService,
     push: async () => {
       if (slot.volumes) await pushFiles(parts, slot);
@@ -158,7 +174,7 @@ export function createJobSandbox(
     dispose: () => (disposal ??= dispose()),
     async detach() {
       state = 'detached';
-      await waiting.drop();
+      await Promise.all([waiting.drop(), nested.close()]);
       onClosed();
     },
   };

@@ -11,6 +11,9 @@ export const LABEL = {
   step: 'dev.impgem.step',
 } as const;
 
+/** What LABEL.step says of a job's nested engine: by it an adopted job finds its own again. */
+export const NESTED_STEP = 'nested-engine';
+
 export function ownerLabels(owner: JobOwner): Record<string, string> {
   return { [LABEL.run]: owner.run, [LABEL.job]: owner.job, [LABEL.attempt]: String(owner.attempt) };
 }

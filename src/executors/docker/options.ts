@@ -1,4 +1,5 @@
 import type { Limits } from '../../runs/plan.ts';
+import type { NestedRights } from './nested-options.ts';
 
 /** Where an engine is, as `DOCKER_HOST`, `DOCKER_CERT_PATH` and `DOCKER_TLS_VERIFY` say it. */
 export interface EngineAddress {
@@ -37,6 +38,14 @@ export interface DockerOptions extends EngineAddress {
   image: string;
   /** Hears of what went wrong in the background: a removal, warming up. */
   onProblem?: (error: unknown) => void;
+  /** What steps with `docker: true` get, in jobs of trusted repositories. Absent: no step gets one. */
+  nested?: NestedOptions;
   /** Networks (CIDR) that no step may reach, besides the engine's own addresses and link-local ones. */
   blockedNetworks?: string[];
+}
+
+export interface NestedOptions {
+  /** Has dockerd and docker; `docker:dind` is one. */
+  image: string;
+  rights: NestedRights;
 }

@@ -139,8 +139,8 @@ function commandProbe(command: string, timeoutMs: number): string[] {
   return ['/bin/sh', '-c', tryUntil('/bin/sh -c "$1"', timeoutMs), 'sh', command];
 }
 
-/** Bounded, since nobody can end it from outside when the worker is killed. */
-function tryUntil(attempt: string, timeoutMs: number): string {
+/** A command for `sh -c`. Bounded, since nobody can end it from outside when the worker is killed. */
+export function tryUntil(attempt: string, timeoutMs: number): string {
   const tries = Math.ceil(timeoutMs / 100);
   return `i=0; while [ $i -lt ${tries} ]; do { ${attempt}; } >/dev/null 2>&1 && exit 0; i=$((i+1)); sleep 0.1; done; exit 1`;
 }

@@ -26,6 +26,9 @@ export interface Slot {
   nextStep: number;
   /** All containers but the holder. */
   containers: Set<string>;
+  /** The container of its nested engine, once a step wanted one. */
+  nestedId?: string | undefined;
+  nestedVolumes: Set<string>;
 }
 
 /** Does nothing, at next to no cost, until it is removed. */
@@ -76,6 +79,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
     labels,
     nextStep: 0,
     containers: new Set(),
+    nestedVolumes: new Set(),
   };
   try {
     if (!shared) slot.volumes = await createVolumes(parts, id, labels);
@@ -136,6 +140,6 @@ export async function removeSlot(parts: ExecutorParts, slot: Slot): Promise<void
   const { removal } = parts;
   for (const id of slot.containers) void removal.container(id);
   if (slot.holderId !== '') void removal.container(slot.holderId);
-  for (const name of Object.values(slot.volumes ?? {})) void removal.volume(name);
+  for (const name of [...Object.values(slot.volumes ?? {}), ...slot.nestedVolumes]) void removal.volume(name);
   await removal.network(slot.networkId);
 }

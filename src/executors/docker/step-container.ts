@@ -9,6 +9,7 @@ import { bindsOf, capLimits, containerOptions, type MountedFolders } from './con
 import { type Entry, ENTRY_TO_ENGINE, ENTRY_TO_FILE, renderCommands } from './entry.ts';
 import { engineCall, sentenceOf } from './engine.ts';
 import type { WatchedEnd } from './engine-events.ts';
+import { nestedSocketBind } from './nested-socket.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
 import { packStepFolders } from './step-archive.ts';
@@ -78,6 +79,7 @@ async function startContainer(
   labels: Record<string, string>,
 ): Promise<Pick<WaitingStep, 'containerId' | 'stdio' | 'end'>> {
   const { docker, options } = parts;
+  const nested = needs.docker ? [await nestedSocketBind(parts, slot)] : [];
   const container = await engineCall(`create a container of ${needs.image}`, () =>
     docker.createContainer(
       containerOptions({
@@ -86,7 +88,7 @@ async function startContainer(
         labels: { ...slot.labels, ...labels },
         network: needs.network === 'none' ? 'none' : `container:${slot.holderId}`,
         limits: needs.limits,
-        binds: bindsOf(slot.volumes ?? sharedFolders(slot, folder)),
+        binds: [...bindsOf(slot.volumes ?? sharedFolders(slot, folder)), ...nested],
         stdin: true,
         log: slot.volumes ? 'local' : 'none',
         logLimit: options.logLimit + 1024 * 1024,
