@@ -220,7 +220,10 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     onError,
   });
   const caches = createCacheStore(data.caches);
-  void keepSweeping({ redis: patient, retention, artifacts, caches, metrics, log, onError }, stopping.signal);
+  void keepSweeping(
+    { redis: patient, queues: runs.queues, retention, artifacts, caches, metrics, log, onError },
+    stopping.signal,
+  );
   const server = await startServer(app, settings.IMPGEM_LISTEN);
   publicUrl ??= server.url;
   log.info({ url: server.url, publicUrl }, 'listening');

@@ -10,14 +10,7 @@ import { createForges } from '../forges/forges.ts';
 import { createGit } from '../git/git.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { createFeed } from '../queue/feed.ts';
-import {
-  type Consumer,
-  LABEL_QUEUES_KEY,
-  type TicketPayload,
-  consume,
-  jobQueueName,
-  labelsOfQueue,
-} from '../queue/queues.ts';
+import { type TicketPayload, consume } from '../queue/queues.ts';
 import { parseRepository } from '../runs/event.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
 import { createArchive } from '../runs/archive.ts';
@@ -31,6 +24,7 @@ import { clearRemains } from './clear-remains.ts';
 import { chooseExecutor } from './choose-executor.ts';
 import { dataFolder } from './data-folder.ts';
 import { jobDefaults } from './job-defaults.ts';
+import { createJobConsumers } from './job-consumers.ts';
 import { createLogger } from './logger.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { createPresence } from './presence.ts';
@@ -146,17 +140,15 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     void cleaning.finally(() => cleanings.delete(cleaning));
   };
 
-  const consumers = new Map<string, Consumer>();
-  const serve = (queue: string): void => {
-    if (consumers.has(queue) || !labelsOfQueue(queue).every((label) => labels.includes(label))) return;
-    consumers.set(
-      queue,
+  const consumers = createJobConsumers({
+    labels,
+    all: () => runs.queues.labelled.all(),
+    consume: (queue) =>
       consume<TicketPayload>(
         { name: queue, redis: blocking, concurrency: settings.IMPGEM_CONCURRENCY, lockMs: LEASE_MS, onError },
         take,
       ),
-    );
-  };
+  });
   const presence = createPresence({
     workers: runs.workers,
     name,
@@ -166,8 +158,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     onPause: (why) => {
       if (why === undefined) log.info('takes jobs again');
       else log.warn(`takes no job: ${why}`);
-      for (const consumer of consumers.values())
-        (why === undefined ? consumer.resume() : consumer.pause()).catch((error: unknown) => onError(messageOf(error)));
+      (why === undefined ? consumers.resume() : consumers.pause()).catch((error: unknown) => onError(messageOf(error)));
     },
   });
   if (await presence.hasDouble())
@@ -182,13 +173,15 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     CLEAR_MS,
   );
   void clear().catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`));
-  serve(jobQueueName([]));
-  if (labels.length > 0) {
-    await feed.onLabelQueue(serve);
-    for (const queue of await patient.smembers(LABEL_QUEUES_KEY)) serve(queue);
-  }
   await feed.onCancel((run) => void source.check(run).catch((error: unknown) => onError(messageOf(error))));
+  // Whether there is room comes before the first job.
   await presence.beat();
+  if (labels.length > 0) await feed.onLabelQueue((queue) => consumers.serve(queue));
+  await consumers.follow();
+  const following = setInterval(
+    () => void consumers.follow().catch((error: unknown) => onError(messageOf(error))),
+    CLEAR_MS,
+  );
   const beat = setInterval(() => {
     // The leases alone: presence must not keep them waiting.
     for (const one of [source, presence]) one.beat().catch((error: unknown) => onError(messageOf(error)));
@@ -205,7 +198,8 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
 
   return {
     async close() {
-      await Promise.all([...consumers.values()].map((consumer) => consumer.pause()));
+      clearInterval(following);
+      await consumers.pause();
       await presence.leave();
       const drained = Promise.allSettled(running);
       const grace = executor.adopts ? 0 : (parseDuration(settings.IMPGEM_DRAIN_TIMEOUT) ?? 10_000);
@@ -214,7 +208,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       await drained;
       clearInterval(beat);
       clearInterval(clearing);
-      await Promise.all([...consumers.values()].map((consumer) => consumer.close()));
+      await consumers.close();
       await Promise.all(cleanings);
       await executor.close();
       for (const redis of [patient, blocking, subscriber]) redis.disconnect();

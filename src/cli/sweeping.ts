@@ -5,11 +5,13 @@ import type { ArtifactKeeper } from '../artifacts/artifact-store.ts';
 import type { CacheKeeper } from '../artifacts/cache-store.ts';
 import { messageOf } from '../errors.ts';
 import type { Redis } from '../queue/connection.ts';
+import type { Queues } from '../queue/queues.ts';
 import type { Retention } from '../runs/retention.ts';
 import type { Metrics } from '../server/metrics.ts';
 
 export interface SweepingDeps {
   redis: Redis;
+  queues: Pick<Queues, 'labelled'>;
   retention: Retention;
   artifacts: Pick<ArtifactKeeper, 'sweep'>;
   caches: CacheKeeper;
@@ -35,8 +37,9 @@ export async function keepSweeping(deps: SweepingDeps, signal: AbortSignal): Pro
   }
 }
 
-async function sweep({ redis, retention, artifacts, caches, metrics, log }: SweepingDeps): Promise<void> {
+async function sweep({ redis, queues, retention, artifacts, caches, metrics, log }: SweepingDeps): Promise<void> {
   if ((await redis.set(TURN, '1', 'PX', EVERY_MS / 2, 'NX')) === null) return;
+  await queues.labelled.forgetUnused();
   const runs = await retention.sweep();
   // After the runs: what only those that went have named goes in the same sweep.
   const freed = { artifacts: await artifacts.sweep(), caches: await caches.sweep() };

@@ -4,7 +4,7 @@
  */
 import type { FeedMessage } from '../runs/store.ts';
 import type { Redis } from './connection.ts';
-import { LABEL_QUEUES_KEY } from './queues.ts';
+import { LABEL_QUEUES_CHANNEL } from './label-queues.ts';
 
 const FEED = 'ig:feed:';
 const CANCEL = 'ig:cancel';
@@ -62,7 +62,7 @@ export function createFeed(redis: Redis): Feed {
     subscribe: (run, listener, signal) =>
       listen(feedChannel(run), (text) => listener(JSON.parse(text) as FeedMessage), signal),
     onCancel: (listener) => listen(CANCEL, listener),
-    onLabelQueue: (listener) => listen(LABEL_QUEUES_KEY, listener),
+    onLabelQueue: (listener) => listen(LABEL_QUEUES_CHANNEL, listener),
     onEnded: (listener) => listen(ENDED, listener),
   };
 }

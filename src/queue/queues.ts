@@ -1,6 +1,7 @@
 /** The BullMQ queues, their payloads and their rules, in one place. Payloads hold ids and events only, never a secret. */
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
 import type { Redis } from './connection.ts';
+import { type LabelQueues, createLabelQueues } from './label-queues.ts';
 import { messageOf } from '../errors.ts';
 import type { PipelineEvent } from '../runs/event.ts';
 
@@ -34,6 +35,7 @@ export interface Queues {
   /** Whether a ticket of this fence waits or is being served. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
   addStatus(line: string, payload: StatusPayload): Promise<void>;
+  labelled: Pick<LabelQueues, 'all' | 'forgetUnused'>;
   counts(): Promise<Record<string, Record<string, number>>>;
   close(): Promise<void>;
 }
@@ -62,11 +64,10 @@ const ticketId = (ticket: Omit<TicketPayload, 'turn'>): string => `${ticket.run}
 
 export const EVENT_QUEUE = 'events';
 export const STATUS_QUEUE = 'statuses';
-/** Redis set of all job queues that ever had labels, for workers to pick from. */
-export const LABEL_QUEUES_KEY = 'ig:label-queues';
 
 export function createQueues(redis: Redis, onError: (message: string) => void): Queues {
   const queues = new Map<string, Queue>();
+  const labelled = createLabelQueues(redis, PREFIX);
   const open = (name: string): Queue => {
     let queue = queues.get(name);
     if (!queue) {
@@ -100,10 +101,7 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
     },
     async addTicket(ticket, { labels, delayMs }) {
       const name = jobQueueName(labels);
-      if (labels.length > 0) {
-        await redis.sadd(LABEL_QUEUES_KEY, name);
-        await redis.publish(LABEL_QUEUES_KEY, name);
-      }
+      if (labels.length > 0) await labelled.use(name);
       await open(name).add('job', ticket, {
         jobId: ticketId(ticket),
         priority: ticket.turn,
@@ -111,17 +109,31 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
       });
     },
     async hasTicket(ticket, labels) {
-      return (await open(jobQueueName(labels)).getJob(ticketId(ticket))) !== undefined;
+      const name = jobQueueName(labels);
+      if (labels.length > 0) await labelled.keep(name);
+      return (await open(name).getJob(ticketId(ticket))) !== undefined;
     },
     async addStatus(line, payload) {
       // One post at a time of each line; what changes meanwhile is looked at once more afterwards.
       await open(STATUS_QUEUE).add('status', payload, { deduplication: { id: line, keepLastIfActive: true } });
     },
+    labelled: {
+      all: () => labelled.all(),
+      async forgetUnused(unusedMs) {
+        const gone = await labelled.forgetUnused(unusedMs);
+        for (const name of gone) {
+          await queues.get(name)?.close();
+          queues.delete(name);
+        }
+        return gone;
+      },
+    },
     async counts() {
+      const names = [EVENT_QUEUE, STATUS_QUEUE, jobQueueName([]), ...(await labelled.all())];
       const all = await Promise.all(
-        [...queues].map(
-          async ([name, queue]) =>
-            [name, await queue.getJobCounts('wait', 'prioritized', 'active', 'delayed', 'failed')] as const,
+        names.map(
+          async (name) =>
+            [name, await open(name).getJobCounts('wait', 'prioritized', 'active', 'delayed', 'failed')] as const,
         ),
       );
       return Object.fromEntries(all);
