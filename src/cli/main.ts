@@ -42,7 +42,8 @@ try {
     process.stderr.write(`impgem: ${messageOf(error)}\n`);
     if (!(error instanceof ImpGemError) && process.env['IMPGEM_DEBUG'])
       process.stderr.write(`${String((error as Error).stack)}\n`);
-    process.exitCode =
-      error instanceof ImpGemError && error.code === 'settings-invalid' ? EXIT.usage : EXIT.infrastructure;
+    const usage = error instanceof ImpGemError && error.code === 'settings-invalid';
+    // What was built before the failure (connections, timers) would hold a process that serves nobody.
+    process.stderr.write('', () => process.exit(usage ? EXIT.usage : EXIT.infrastructure));
   }
 }

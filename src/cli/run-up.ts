@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Settings } from '../config/schema.ts';
 import { InfrastructureError } from '../errors.ts';
+import { checkListen } from '../server/start-server.ts';
 import { dataFolder } from './data-folder.ts';
 import { ownFolder } from './own-folder.ts';
 import { ownSecrets } from './own-secrets.ts';
@@ -26,6 +27,10 @@ const MAX_SOCKET_PATH = 100;
 export async function runUp(settings: Settings, say: (line: string) => void): Promise<UpProcess> {
   const data = dataFolder(settings);
   const disown = await ownFolder(data.root);
+  await checkListen(settings.IMPGEM_LISTEN).catch(async (error: unknown) => {
+    await disown();
+    throw error;
+  });
   const secrets = await ownSecrets(settings, data.secrets);
   if (secrets.made) say(`up: made secrets for the API and the webhooks; they are in ${data.secrets}`);
   else if (Object.keys(secrets.env).length > 0) say(`up: secrets are in ${data.secrets}`);

@@ -81,6 +81,26 @@ describe('impgem up', () => {
     expect(await second.stop()).not.toBe(0);
   });
 
+  it('starts nothing, and says why, when its address is taken', async () => {
+    const { url } = await startUp();
+    const other = startProcess('up', env({ IMPGEM_DATA: join(folder, 'other'), IMPGEM_LISTEN: new URL(url).host }));
+    running.push(other);
+    await other.said(/Cannot listen on .*another program listens there/);
+    expect(await other.ended).toBe(3);
+  });
+
+  it('a server whose address is taken ends, instead of planning unseen', async () => {
+    const { up, url } = await startUp();
+    const redis = join(folder, 'data', 'redis', 'redis.sock');
+    const server = startProcess(
+      'server',
+      env({ IMPGEM_DATA: join(folder, 'other'), IMPGEM_LISTEN: new URL(url).host, REDIS_URL: `unix://${redis}` }),
+    );
+    running.push(server);
+    expect(await server.ended).toBe(3);
+    expect(up.lines.join('\n')).not.toContain('ended');
+  });
+
   it('sees the crash of a part, says so, and starts it again', async () => {
     const { up, url } = await startUp();
     for (const part of ['redis-server', 'impgem.js server', 'impgem.js worker']) {

@@ -20,6 +20,8 @@ export interface Process {
   /** Resolves with the first line, past or future, that matches. */
   said(pattern: RegExp): Promise<string>;
   stop(signal?: NodeJS.Signals): Promise<number | null>;
+  /** Its exit code, once it ends by itself. */
+  ended: Promise<number | null>;
 }
 
 export interface Product {
@@ -185,6 +187,7 @@ export function startProcess(command: string, env: Record<string, string>): Proc
             reject(new Error(`impgem ${command} ended before it said ${String(pattern)}:\n${lines.join('\n')}`));
         });
       }),
+    ended: ended.then(() => child.exitCode),
     async stop(signal = 'SIGTERM') {
       if (child.exitCode === null && child.signalCode === null) {
         child.kill('SIGCONT');
