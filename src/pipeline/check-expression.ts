@@ -1,4 +1,5 @@
 /** Whether an expression reads only what exists at its place. */
+import type { PullRequest } from '../runs/event.ts';
 import { nearest } from '../config/nearest.ts';
 import { type Expression, ExpressionError, type FunctionName, type Root, walkExpression } from './expression-ast.ts';
 import type { Report } from './pipeline.ts';
@@ -60,6 +61,14 @@ const EVENT_FIELDS = [
   'cron',
   'delivery',
   'receivedAt',
+];
+const PULL_REQUEST_FIELDS: (keyof PullRequest)[] = [
+  'number',
+  'title',
+  'action',
+  'sourceBranch',
+  'targetBranch',
+  'fork',
 ];
 const RUN_FIELDS = ['id', 'number', 'attempt', 'url'];
 
@@ -131,7 +140,12 @@ function problemOfPath(node: Expression & { kind: 'path' }, place: Place): Probl
     case 'matrix':
       return scope.matrix === 'unknown' ? undefined : unknownName('matrix', first, [...scope.matrix]);
     case 'event':
-      return unknownName('event', first, EVENT_FIELDS);
+      return (
+        unknownName('event', first, EVENT_FIELDS) ??
+        (first === 'pullRequest' && second !== undefined
+          ? unknownName('event.pullRequest', second, PULL_REQUEST_FIELDS)
+          : undefined)
+      );
     case 'run':
       return unknownName('run', first, RUN_FIELDS);
     case 'needs':

@@ -1,11 +1,19 @@
-import { placeIn, checkConcurrency, checkEach, checkEnv, checkImage, checkTimes, checkWhen } from './check-values.ts';
+import {
+  checkConcurrency,
+  checkEach,
+  checkEnv,
+  checkImage,
+  checkTimes,
+  checkWhen,
+  placeIn,
+  refuseTemplate,
+} from './check-values.ts';
 import { checkTemplate, type Scope } from './check-expression.ts';
 import { needsOf } from './check-needs.ts';
 import { checkScript } from './check-script.ts';
 import { checkSteps } from './check-steps.ts';
 import { expandMatrix, MAX_CELLS, matrixNames } from './expand-matrix.ts';
 import type { Report } from './pipeline.ts';
-import { hasExpression } from './split-template.ts';
 import type { JobSource, PipelineSource } from './schema.ts';
 import { stepNames } from './step-names.ts';
 import type { Path } from './yaml-source.ts';
@@ -57,11 +65,7 @@ function checkMatrix({ matrix }: JobSource, path: Path, report: Report): void {
         });
   for (const [name, values] of Object.entries(matrix))
     for (const [index, value] of (values as unknown[]).entries())
-      if (typeof value === 'string' && hasExpression(value))
-        report([...at, name, index], {
-          code: 'expression-place',
-          message: 'A matrix takes no `${{ }}`: its values are the same for every event.',
-        });
+      refuseTemplate(value, [...at, name, index], 'A value of a matrix', report);
 }
 
 function checkServices({ services }: JobSource, path: Path, scope: Scope, report: Report): void {

@@ -1,8 +1,17 @@
 /** What must hold between keys, which a schema cannot say. Every mistake is reported, none throws. */
-import type { Scope } from './check-expression.ts';
+import { checkTemplate, type Scope } from './check-expression.ts';
 import { checkJob } from './check-job.ts';
 import { checkNeeds } from './check-needs.ts';
-import { checkConcurrency, checkEnv, checkImage, checkInside, checkTimes, checkWhen, placeIn } from './check-values.ts';
+import {
+  checkConcurrency,
+  checkEach,
+  checkEnv,
+  checkImage,
+  checkInside,
+  checkTimes,
+  checkWhen,
+  placeIn,
+} from './check-values.ts';
 import { expandMatrix } from './expand-matrix.ts';
 import { jobsOf } from './jobs-of.ts';
 import type { Report } from './pipeline.ts';
@@ -31,8 +40,16 @@ export function checkPipeline(source: PipelineSource, report: Report): void {
   checkConcurrency(source.concurrency, ['concurrency'], inPipeline('the `concurrency` of a pipeline'), report);
   checkTimes(source.defaults?.job ?? {}, ['defaults', 'job'], report);
   checkTimes(source.defaults?.step ?? {}, ['defaults', 'step'], report);
+  const planned = placeIn(scope, 'planned', '`defaults`');
+  checkEach(source.defaults?.job?.['runs-on'], ['defaults', 'job', 'runs-on'], (label, at) =>
+    checkTemplate(label, at, planned, report),
+  );
   const folder = source.defaults?.step?.['working-directory'];
-  if (folder !== undefined) checkInside(folder, ['defaults', 'step', 'working-directory'], false, report);
+  if (folder !== undefined) {
+    const at = ['defaults', 'step', 'working-directory'];
+    checkInside(folder, at, false, report);
+    checkTemplate(folder, at, planned, report);
+  }
   const jobs = jobsOf(source);
   checkNeeds(
     new Map(jobs.map(({ key, job, path }) => [key, { needs: job.needs, path: [...path, 'needs'] }])),

@@ -10,12 +10,12 @@ import {
   checkTimes,
   checkWhen,
   placeIn,
+  refuseTemplate,
 } from './check-values.ts';
 import type { Report } from './pipeline.ts';
 import type { JobSource } from './schema.ts';
 import type { StepSource } from './schema-step.ts';
 import { toText } from './script-text.ts';
-import { hasExpression } from './split-template.ts';
 import type { Path } from './yaml-source.ts';
 
 export function checkSteps(job: JobSource, path: Path, scope: Scope, report: Report): void {
@@ -44,11 +44,7 @@ function checkStep(step: StepSource, path: Path, scope: Scope, report: Report): 
   checkScript(step.run, [...path, 'run'], report);
   checkTimes(step, path, report);
   if (toText(step.run).trim() === '') report([...path, 'run'], { code: 'empty', message: '`run` must not be empty.' });
-  if (step.name !== undefined && hasExpression(step.name))
-    report([...path, 'name'], {
-      code: 'expression-place',
-      message: 'The name of a step takes no `${{ }}`: it is the same in every run.',
-    });
+  refuseTemplate(step.name, [...path, 'name'], 'The name of a step', report);
   checkImage(step.image, [...path, 'image'], placeIn(scope, 'planned', 'the image of a step'), report);
   checkEnv(step.env, [...path, 'env'], inStep('`env`'), report);
   checkWhen(step.when, [...path, 'when'], placeIn(scope, 'stepIf', 'the `when` of a step'), report);
@@ -59,13 +55,20 @@ function checkStep(step: StepSource, path: Path, scope: Scope, report: Report): 
   }
   checkEach(step.artifacts, [...path, 'artifacts'], (artifact, at) => {
     if (typeof artifact === 'string') checkAllGlobs(artifact, at, report);
-    else checkAllGlobs(artifact.paths, [...at, 'paths'], report);
+    else {
+      checkAllGlobs(artifact.paths, [...at, 'paths'], report);
+      if (artifact.name !== undefined)
+        checkTemplate(artifact.name, [...at, 'name'], placeIn(scope, 'planned', 'the name of an artifact'), report);
+    }
   });
   checkEach(step.cache, [...path, 'cache'], (cache, at) => {
     checkTemplate(cache.key, [...at, 'key'], inStep('`cache`'), report);
     checkEach(cache['restore-keys'], [...at, 'restore-keys'], (key, where) =>
       checkTemplate(key, where, inStep('`cache`'), report),
     );
-    checkEach(cache.paths, [...at, 'paths'], (one, where) => checkInside(one, where, true, report));
+    checkEach(cache.paths, [...at, 'paths'], (one, where) => {
+      checkInside(one, where, true, report);
+      refuseTemplate(one, where, 'The path of a cache', report);
+    });
   });
 }

@@ -27,6 +27,12 @@ export function checkImage(image: string | undefined, path: Path, place: Place, 
     });
 }
 
+/** For a text that is the same in every run. `what` begins the sentence. */
+export function refuseTemplate(text: unknown, path: Path, what: string, report: Report): void {
+  if (typeof text !== 'string' || !hasExpression(text)) return;
+  report(path, { code: 'expression-place', message: `${what} takes no \`\${{ }}\`: it is the same in every run.` });
+}
+
 export function checkEnv(
   env: Readonly<Record<string, unknown>> | undefined,
   path: Path,
@@ -82,13 +88,17 @@ export function checkWhen(when: WhenSource | undefined, path: Path, place: Place
     for (const key of ['branch', 'tag', 'paths', 'repository', 'cron'] as const)
       checkEach(condition[key], [...at, key], (pattern, where) => checkGlob(pattern, where, report));
     if (condition.if !== undefined) checkCondition(condition.if, [...at, 'if'], place, report);
-    for (const name of Object.keys(condition.matrix ?? {}))
+    for (const [name, values] of Object.entries(condition.matrix ?? {})) {
+      checkEach(values, [...at, 'matrix', name], (value, where) =>
+        refuseTemplate(value, where, 'A value of the matrix', report),
+      );
       if (scope.matrix !== 'unknown' && !scope.matrix.has(name))
         report([...at, 'matrix', name], {
           code: 'matrix-unknown',
           key: true,
           message: `The matrix has no \`${name}\`.`,
         });
+    }
   });
 }
 

@@ -95,9 +95,11 @@ function evaluateBinary(node: Expression & { kind: 'binary' }, context: Expressi
   return compare(node.operator, left, evaluate(node.right, context, hash));
 }
 
-/** As numbers when both are or read as numbers, else as text. */
+/** As numbers when both are or read as numbers, else as text; two texts are equal only if they are the same: `3.10` is not `3.1`. */
 function compare(operator: string, left: Value, right: Value): boolean {
-  const numbers = [numberOf(left), numberOf(right)] as const;
+  const same = operator === '==' || operator === '!=';
+  const texts = typeof left === 'string' && typeof right === 'string';
+  const numbers = same && texts ? [] : [numberOf(left), numberOf(right)];
   const [a, b] =
     numbers[0] !== undefined && numbers[1] !== undefined
       ? (numbers as [number, number])

@@ -118,7 +118,7 @@ function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }:
 /** Compiled once for all cells and events that a list of patterns is asked for. */
 const matchers = new WeakMap<readonly string[], Matcher>();
 
-function matcherOf(patterns: string | readonly string[]): Matcher {
+export function matcherOf(patterns: string | readonly string[]): Matcher {
   if (typeof patterns === 'string') return compileGlobs([patterns]);
   const known = matchers.get(patterns) ?? compileGlobs(patterns);
   matchers.set(patterns, known);

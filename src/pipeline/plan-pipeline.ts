@@ -1,5 +1,5 @@
 import type { PipelineEvent } from '../runs/event.ts';
-import type { CloneSpec, Plan } from '../runs/plan.ts';
+import type { CloneSpec, JobNeed, JobSpec, Plan } from '../runs/plan.ts';
 import { compact } from './compact.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { type CellName, expandMatrix, nameCells } from './expand-matrix.ts';
@@ -115,7 +115,7 @@ function makePlan({ name, file, source }: Pipeline, given: PlanContext): Plan {
   const ids = new Map<string, string[]>();
   for (const { key, id } of cells) ids.set(key, [...(ids.get(key) ?? []), id]);
   const idsOf = (key: string) => ids.get(key) ?? [];
-  const jobs = cells.map((cell) => planJob(cell, idsOf, context));
+  const jobs = needWhatRuns(cells.map((cell) => planJob(cell, idsOf, context)));
   return {
     pipeline: name,
     file,
@@ -124,6 +124,14 @@ function makePlan({ name, file, source }: Pipeline, given: PlanContext): Plan {
     clone: planClone(source.clone),
     jobs: verdict.runs ? jobs : jobs.map((job) => ({ ...job, skip: verdict.reason })),
   };
+}
+
+/** A cell that its `when` rules out is as if it were not there: who needs the job needs the other cells, if there are any. */
+function needWhatRuns(jobs: JobSpec[]): JobSpec[] {
+  const running = new Set(jobs.filter(({ skip }) => skip === undefined).map(({ key }) => key));
+  const skipped = new Set(jobs.filter(({ skip }) => skip !== undefined).map(({ id }) => id));
+  const counts = ({ job, key }: JobNeed): boolean => !skipped.has(job) || !running.has(key);
+  return jobs.map((job) => ({ ...job, needs: job.needs.filter(counts) }));
 }
 
 /** Jobs without a matrix have their key as id; cells get names that clash with none. */

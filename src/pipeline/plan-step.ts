@@ -14,7 +14,7 @@ export function planStep(step: StepSource, name: string, path: Path, { matrix }:
   const { source, event, changedPaths } = context;
   const defaults = source.defaults?.step ?? {};
   const verdict = matchWhen(step.when, { event, changedPaths, matrix });
-  const { fillFolder, fillImage } = verdict.runs ? context : context.unreported;
+  const { fill, fillFolder, fillImage } = verdict.runs ? context : context.unreported;
   const timeout = step.timeout ?? defaults.timeout;
   const folder = step['working-directory'] ?? defaults['working-directory'];
   return {
@@ -30,7 +30,7 @@ export function planStep(step: StepSource, name: string, path: Path, { matrix }:
     retry: planRetry(step.retry ?? defaults.retry),
     allowFailure: step['allow-failure'] ?? false,
     ...(folder === undefined ? {} : { workingDirectory: fillFolder(folder, [...path, 'working-directory'], matrix) }),
-    artifacts: planArtifacts(step.artifacts),
+    artifacts: planArtifacts(step.artifacts, (name) => fill(name, [...path, 'artifacts'], matrix)),
     caches: toList(step.cache).map((cache): CacheSpec => ({
       key: cache.key,
       restoreKeys: [...toList(cache['restore-keys'])],
@@ -49,7 +49,7 @@ function planLimits({ memory, cpu, pids }: NonNullable<StepSource['limits']>): L
 }
 
 /** Patterns that stand by themselves are one group. */
-function planArtifacts(artifacts: StepSource['artifacts']): ArtifactSpec[] {
+function planArtifacts(artifacts: StepSource['artifacts'], fill: (name: string) => string): ArtifactSpec[] {
   const entries = toList(artifacts);
   const patterns = entries.filter((entry) => typeof entry === 'string');
   const groups = entries.filter((entry) => typeof entry !== 'string');
@@ -57,7 +57,10 @@ function planArtifacts(artifacts: StepSource['artifacts']): ArtifactSpec[] {
     ...(patterns.length > 0 ? [{ paths: patterns, when: 'success' as const }] : []),
     ...groups.map(({ paths, name, when, expire }) => ({
       paths: [...toList(paths)],
-      ...compact({ name, expireMs: expire === undefined ? undefined : parseDuration(expire) }),
+      ...compact({
+        name: name === undefined ? undefined : fill(name),
+        expireMs: expire === undefined ? undefined : parseDuration(expire),
+      }),
       when: when ?? 'success',
     })),
   ];

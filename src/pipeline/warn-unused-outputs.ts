@@ -32,7 +32,7 @@ function usedOutputs(source: PipelineSource): Set<string> {
       else if (field === 'outputs') used.add(`${key} ${name ?? ''}`);
     }
   };
-  for (const text of textsOf(source))
+  for (const text of textsThatReadNeeds(source))
     if (hasExpression(text))
       for (const part of splitTemplate(text)) if (typeof part !== 'string') note(part.expression);
   for (const job of Object.values(source.jobs ?? {}))
@@ -41,9 +41,16 @@ function usedOutputs(source: PipelineSource): Set<string> {
   return used;
 }
 
-/** Texts that are templates; scripts are not, and may hold anything. */
-function* textsOf(value: unknown): Generator<string> {
-  if (typeof value === 'string') yield value;
-  else if (typeof value === 'object' && value !== null)
-    for (const [key, item] of Object.entries(value)) if (key !== 'run' && key !== 'if') yield* textsOf(item);
+/** The places that know `needs`, without every `if`. */
+function textsThatReadNeeds({ env, jobs = {} }: PipelineSource): string[] {
+  const ofJobs = Object.values(jobs).flatMap(({ env: own, outputs, services = {}, steps }) => [
+    own,
+    outputs,
+    ...Object.values(services).map((service) => service.env),
+    ...steps.flatMap((step) => [
+      step.env,
+      ...toList(step.cache).map((cache) => [cache.key, ...toList(cache['restore-keys'])]),
+    ]),
+  ]);
+  return [env, ...ofJobs].flatMap((values) => Object.values(values ?? {}).map(String));
 }

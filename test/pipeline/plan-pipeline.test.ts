@@ -65,3 +65,25 @@ test('a result that grows too long is a diagnostic, not a crash', () => {
   };
   expect(planText(text, { event }).diagnostics).toMatchObject([{ code: 'expression-invalid', line: 1, column: 14 }]);
 });
+
+test('who needs a job needs those of its cells that run', () => {
+  const needs = (node: string) =>
+    planText(
+      `jobs:
+  pack: { matrix: { node: [20, 22] }, when: { matrix: { node: [${node}] } }, steps: [{ run: make }] }
+  ship: { needs: pack, steps: [{ run: make }] }`,
+    )
+      .plan?.jobs.at(-1)
+      ?.needs.map(({ job }) => job);
+  expect(needs('20, 22')).toEqual(['pack-20', 'pack-22']);
+  expect(needs('22')).toEqual(['pack-22']);
+  // None runs: it is skipped, and so is who needs it.
+  expect(needs('24')).toEqual(['pack-20', 'pack-22']);
+});
+
+test('the name of an artifact is filled in', () => {
+  const { plan } = planText(
+    'jobs: { a: { matrix: { node: [20] }, steps: [{ run: make, artifacts: { paths: dist, name: "dist-${{ matrix.node }}" } }] } }',
+  );
+  expect(plan?.jobs[0]?.steps[0]?.artifacts).toEqual([{ paths: ['dist'], name: 'dist-20', when: 'success' }]);
+});

@@ -53,6 +53,21 @@ test.each([
     `when: { event: push }\njobs: { a: { when: { event: tag }, steps: [{ run: x }] } }`,
     ['job-never-runs 2:14'],
   ],
+  [
+    'branches against the pipeline',
+    'when: { branch: [main, "release/*"] }\njobs: { a: { when: { branch: develop }, steps: [{ run: x }] }, b: { when: { branch: release/1 }, steps: [{ run: x }] }, c: { when: { branch: "feature/*" }, steps: [{ run: x }] } }',
+    ['job-never-runs 2:14'],
+  ],
+  [
+    'branches of a step against its job, and of one of several conditions',
+    'jobs: { a: { when: [{ branch: main }, { event: tag }, { branch: "!dev*", event: push }], steps: [{ run: x, when: { branch: develop } }, { run: x, when: { branch: other } }] } }',
+    ['when-unreachable 1:114'],
+  ],
+  [
+    'branches of a job against what it needs',
+    'jobs: { a: { when: { branch: develop }, steps: [{ run: x }] }, b: { needs: a, when: { branch: main }, steps: [{ run: x }] } }',
+    ['job-never-runs 1:69'],
+  ],
   ['a pipeline', `when: { event: ["!push", push] }\n${steps}`, ['when-unreachable 1:7']],
   ['a step', 'steps: [{ run: x, when: { cron: x, event: push } }, { run: y }]', ['when-unreachable 1:25']],
   ['an if that is false', 'steps: [{ run: x, when: { if: "1 == 2" } }]', ['when-unreachable 1:25']],
@@ -88,6 +103,16 @@ test.each([
   [
     'an output that is read',
     'jobs: { a: { outputs: { v: x }, steps: [{ run: x }] }, b: { needs: [a], env: { V: "${{ needs.a.outputs.v }}" }, steps: [{ run: x }] } }',
+    [],
+  ],
+  [
+    'an output that jobs, services and variables with the names of keys read',
+    'jobs: { a: { outputs: { v: x, w: x }, steps: [{ run: x }] }, run: { needs: [a], env: { run: "${{ needs.a.outputs.v }}" }, services: { run: { run: x, env: { if: "${{ needs.a.outputs.w }}" } } }, steps: [{ run: x }] } }',
+    [],
+  ],
+  [
+    'an output that the key of a cache reads',
+    'jobs: { a: { outputs: { v: x }, steps: [{ run: x }] }, b: { needs: [a], steps: [{ run: x, cache: { key: k, restore-keys: "${{ needs.a.outputs.v }}", paths: x } }] } }',
     [],
   ],
   [
