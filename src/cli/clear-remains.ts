@@ -13,7 +13,11 @@ const YOUNG_MS = 60_000;
  * many things that were.
  */
 export async function clearRemains(executor: Executor, store: RedisRunStore, workFolder: string): Promise<number> {
-  const folders = await reapJobFolders(workFolder, async (owner) => isCurrent(await store.get(owner.run), owner));
+  const folders = await reapJobFolders(
+    workFolder,
+    async (owner) => isCurrent(await store.get(owner.run), owner),
+    (folder) => executor.removeFolder(folder),
+  );
   const lookedAt = Date.now();
   const active = new Map<string, RunRecord>();
   for (const id of await store.active()) {

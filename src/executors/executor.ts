@@ -143,6 +143,8 @@ export interface Executor {
   adopt(job: JobContext): Promise<AdoptedJob | undefined>;
   /** Removes what no live job owns. */
   reap(isLive: (owner: JobOwner) => boolean): Promise<number>;
+  /** Removes the folder of a job that is disposed of or nobody's, whoever owns what its steps left there. */
+  removeFolder(folder: string): Promise<void>;
   /** One line for logs and `impgem doctor`: version, what it can and cannot do. */
   describe(): Promise<string>;
   close(): Promise<void>;

@@ -1,6 +1,6 @@
 /** A job's folder on the worker's disk, and the journal in it by which a later worker carries the job on. */
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobOwner } from '../executors/executor.ts';
 
@@ -76,7 +76,11 @@ function createJournal(folder: string): Journal {
 }
 
 /** Removes the folders of jobs that nobody owns; gives how many. Called at start and now and then. */
-export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => Promise<boolean>): Promise<number> {
+export async function reapJobFolders(
+  root: string,
+  isLive: (owner: JobOwner) => Promise<boolean>,
+  remove: (folder: string) => Promise<void>,
+): Promise<number> {
   let names: string[];
   try {
     names = await readdir(root);
@@ -89,7 +93,7 @@ export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => 
     const owner = ownerOf(name);
     // Asked after the folder was seen, so that its run is known.
     if (owner === undefined || (await isLive(owner))) continue;
-    await removeTree(join(root, name));
+    await remove(join(root, name));
     removed++;
   }
   return removed;
@@ -99,23 +103,6 @@ export async function reapJobFolders(root: string, isLive: (owner: JobOwner) => 
 function ownerOf(folderName: string): JobOwner | undefined {
   const [, run, job, attempt] = /^([^-]+)-(.+)-(\d+)$/.exec(folderName) ?? [];
   return run === undefined || job === undefined ? undefined : { run, job, attempt: Number(attempt) };
-}
-
-/** Removes a folder that a step may have made read-only (Go's module cache is); follows no link. */
-export async function removeTree(folder: string): Promise<void> {
-  try {
-    await rm(folder, { recursive: true, force: true });
-  } catch (error) {
-    if (!isCode(error, 'EACCES') && !isCode(error, 'EPERM')) throw error;
-    await openUp(folder);
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function openUp(folder: string): Promise<void> {
-  await chmod(folder, 0o700);
-  for (const entry of await readdir(folder, { withFileTypes: true }))
-    if (entry.isDirectory()) await openUp(join(folder, entry.name));
 }
 
 function isCode(error: unknown, code: string): boolean {

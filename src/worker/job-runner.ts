@@ -7,7 +7,6 @@ import type { Executor } from '../executors/executor.ts';
 import type { Limits } from '../runs/plan.ts';
 import { type BegunJob, beginJob } from './begin-job.ts';
 import { executeJob } from './execute-job.ts';
-import { removeTree } from './job-folder.ts';
 import type { Assignment, JobPorts, JobResult } from './ports.ts';
 import { raceLoss, type Loss } from './race-loss.ts';
 
@@ -58,7 +57,8 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
     removals.add(removal);
   };
 
-  const remove = (begun: BegunJob): Promise<void> => begun.dispose().then(() => removeTree(begun.folder.path));
+  const remove = (begun: BegunJob): Promise<void> => 
+    begun.dispose().then(() => deps.executor.removeFolder(begun.folder.path));
 
   const runJob = async (assignment: Assignment, control: JobControl, loss: Loss): Promise<JobResult | 'detached'> => {
     const begun = await beginJob({ ...deps, ports: loss.ports, assignment });

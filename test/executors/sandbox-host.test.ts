@@ -15,7 +15,7 @@ import { copyEtc } from '../../src/executors/sandbox/etc.ts';
 import { createSandboxExecutor, findBubblewrap } from '../../src/executors/sandbox/executor.ts';
 import { createPipes } from '../../src/executors/sandbox/pipes.ts';
 import { untilGone } from '../../src/executors/sandbox/process-tree.ts';
-import { removeTree } from '../../src/executors/sandbox/remove-tree.ts';
+import { removeTree } from '../../src/executors/remove-tree.ts';
 import { checkMounts } from '../../src/executors/sandbox/root.ts';
 import { hostsOf } from '../../src/executors/sandbox/services.ts';
 import { Socket } from 'node:net';

@@ -1,5 +1,5 @@
 /** What happens to a job when something of ours fails, and what the executor is told ahead. Over the fake executor. */
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ImpGemError, InfrastructureError } from '../../src/errors.ts';
@@ -187,8 +187,9 @@ describe('folders of jobs', () => {
     for (const name of ['r1-test-1', 'r1-test-2', 'r2-test-node-20-1', 'warm', 'x-1']) await mkdir(join(folder, name));
     const live = ({ run, job, attempt }: { run: string; job: string; attempt: number }) =>
       Promise.resolve(run === 'r1' && job === 'test' && attempt === 2);
-    expect(await reapJobFolders(folder, live)).toBe(2);
+    const remove = (path: string) => rm(path, { recursive: true });
+    expect(await reapJobFolders(folder, live, remove)).toBe(2);
     expect((await readdir(folder)).sort()).toEqual(['r1-test-2', 'warm', 'x-1']);
-    expect(await reapJobFolders(join(folder, 'nothing'), live)).toBe(0);
+    expect(await reapJobFolders(join(folder, 'nothing'), live, remove)).toBe(0);
   });
 });

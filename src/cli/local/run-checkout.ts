@@ -11,7 +11,7 @@ import { newRecord } from '../../runs/new-record.ts';
 import type { Plan } from '../../runs/plan.ts';
 import { isRunId, makeRunId } from '../../runs/run-id.ts';
 import type { RunRecord } from '../../runs/run.ts';
-import { removeTree } from '../../worker/job-folder.ts';
+import { removeTree } from '../../executors/remove-tree.ts';
 import { createJobRunner, type JobRunner } from '../../worker/job-runner.ts';
 import type { Assignment, JobPorts, JobResult, LogWriter, StateReporter } from '../../worker/ports.ts';
 import { chooseExecutor } from '../choose-executor.ts';

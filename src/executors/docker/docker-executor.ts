@@ -12,6 +12,7 @@ import type { ExecutorParts } from './parts.ts';
 import { probeDisk } from './probe-disk.ts';
 import { reapSlots } from './reap.ts';
 import { createRemoval } from './removal.ts';
+import { removeFolder } from './remove-folder.ts';
 import { createSlot } from './slot.ts';
 import { createStartQueue } from './start-queue.ts';
 import { createWaitingSteps } from './waiting-steps.ts';
@@ -36,7 +37,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const report = options.onProblem ?? (() => undefined);
   const removal = createRemoval(docker, () => delay(HEAD_START_MS).then(() => starts.quiet()), report);
   const sharesDisk = askOnce((image) => probeDisk(docker, options.folder, image, labels), options.sharesDisk);
-  const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules, sharesDisk };
+  const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules, sharesDisk, users: new Map() };
   const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
   if (options.warmSlots !== 0) void warmUp(options.image);
 
@@ -76,6 +77,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
       return openJob(job, { slot, waiting });
     },
     reap: (isLive) => reapSlots(parts, isLive, new Set([...open, ...warm.ids()])),
+    removeFolder: (folder) => removeFolder(parts, folder),
     async describe() {
       const { Version, ApiVersion } = await engineCall('ask the engine for its version', () => docker.version());
       return `Docker engine ${Version} (API ${ApiVersion})`;

@@ -15,9 +15,10 @@ export async function connectEngine(address: EngineAddress): Promise<Engine> {
   const endpoint = resolveEndpoint(address);
   const { default: DockerClient } = await import('dockerode');
   // A TLS handshake for each call would cost more than most calls do.
+  // Without the address: an agent would take our `protocol` for its own, which ends in a colon.
   const agent =
-    'protocol' in endpoint && endpoint.protocol === 'https'
-      ? new HttpsAgent({ ...endpoint, keepAlive: true })
+    'ca' in endpoint
+      ? new HttpsAgent({ ca: endpoint.ca, cert: endpoint.cert, key: endpoint.key, keepAlive: true })
       : new HttpAgent({ keepAlive: true });
   // The types do not know that the client takes an agent.
   const settings: Docker.DockerOptions & { agent: HttpAgent } = { ...endpoint, agent };

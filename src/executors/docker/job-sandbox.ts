@@ -14,6 +14,7 @@ import {
   type UpcomingTask,
 } from '../executor.ts';
 import type { ExecutorParts } from './parts.ts';
+import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
 import { createNestedEngine } from './nested-engine.ts';
 import { withNestedHost } from './nested-socket.ts';
@@ -37,6 +38,7 @@ export function createJobSandbox(
   onClosed: () => void,
 ): AdoptedJob {
   const running = new Set<string>();
+  const files = createFilesOwner(parts, slot, () => running.size > 0);
   const nested = createNestedEngine(parts, job, slot);
   let state: 'open' | 'detached' | 'disposed' = 'open';
   let disposal: Promise<void> | undefined;
@@ -49,6 +51,7 @@ export function createJobSandbox(
     if (task.docker && !(await nestedReady(options.signal))) return CANCELLED;
     const step = await takeStep(task);
     const { containerId, number, nonce } = step;
+    await files.giveTo(containerId, step.needs.image);
     recordStarted(job.folder, { task: task.id, containerId, number, nonce });
     handOver(slot, step, task.docker ? withNestedHost(task) : task);
     return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
@@ -167,9 +170,11 @@ export function createJobSandbox(
     startService,
     push: async () => {
       if (slot.volumes) await pushFiles(parts, slot);
+      files.mixed();
     },
     pull: async () => {
       if (slot.volumes) await pullFiles(parts, slot);
+      else await files.take();
     },
     dispose: () => (disposal ??= dispose()),
     async detach() {

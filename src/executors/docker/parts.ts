@@ -15,6 +15,8 @@ export interface ExecutorParts {
   starts: StartQueue;
   images: Images;
   rules: NetworkRules;
+  /** User ids of images, by name, as far as they were asked for. */
+  users: Map<string, number>;
   /** Whether the engine sees our disk; asked once, with an image that it has. */
   sharesDisk: (image: string) => Promise<boolean>;
 }

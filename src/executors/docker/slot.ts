@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { containerOptions } from './container-spec.ts';
+import { bindsOf, containerOptions } from './container-spec.ts';
 import type { JobOwner } from '../executor.ts';
 import { engineCall, statusOf } from './engine.ts';
 import { holderName, LABEL, ownerLabels } from './labels.ts';
@@ -103,7 +103,7 @@ async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | u
         labels: slot.labels,
         network: networkName(slot.id),
         limits: HOLDER_LIMITS,
-        binds: slot.volumes ? holderBinds(slot.volumes) : [],
+        binds: slot.volumes ? holderBinds(slot.volumes) : filesOf(slot.folder),
         stdin: false,
         log: 'none',
       }),
@@ -120,6 +120,11 @@ async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | u
   slot.holderId = holder.id;
   await engineCall(`start a container of ${slot.image}`, () => holder.start());
   return holder.id;
+}
+
+/** Through the holder the files change their owner. */
+function filesOf(folder: string): string[] {
+  return bindsOf({ workspace: join(folder, 'workspace'), home: join(folder, 'home') });
 }
 
 export function networkName(slotId: string): string {

@@ -28,7 +28,8 @@ export async function fetchHandover(docker: Docker, containerId: string): Promis
   return handover;
 }
 
-async function fetchFile(docker: Docker, containerId: string, path: string): Promise<string> {
+/** A regular file out of a container, cut at HANDOVER_LIMIT; empty when there is none. */
+export async function fetchFile(docker: Docker, containerId: string, path: string): Promise<string> {
   const container = docker.getContainer(containerId);
   const archive = await engineCall('read what a step handed on', async () => {
     try {

@@ -2,6 +2,7 @@
  * An executor that runs nothing: tests say what each task answers, and see afterwards what was asked. It keeps the
  * contract (order, cancel, dispose) like a real one, which the conformance suite checks.
  */
+import { rm } from 'node:fs/promises';
 import { ImpGemError } from '../../errors.ts';
 import type {
   AdoptedJob,
@@ -71,6 +72,7 @@ export function createFakeExecutor(script: FakeScript): FakeExecutor {
       return Promise.resolve(adopted === undefined ? undefined : adoptJob(script, job, calls, adopted));
     },
     reap: () => Promise.resolve(0),
+    removeFolder: (folder) => rm(folder, { recursive: true, force: true }),
     describe: () => Promise.resolve('fake: answers as told'),
     close: () => Promise.resolve(),
   };

@@ -8,6 +8,7 @@ import { bubblewrapVersion, findBubblewrap } from './bubblewrap.ts';
 import { findCgroups } from './cgroups.ts';
 import { closeHost, openHost, removeRemains, type SandboxHost } from './host.ts';
 import { createJobSandbox } from './job.ts';
+import { removeTree } from '../remove-tree.ts';
 
 export { findBubblewrap } from './bubblewrap.ts';
 
@@ -40,6 +41,7 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
     adopt: () => Promise.resolve(undefined),
     // Sandboxes die with their worker, so only what is dead itself is left, whoever owned it.
     reap: removeRemains,
+    removeFolder: removeTree,
     describe,
     close: async () => {
       if (opening !== undefined) await closeHost(await opening);

@@ -6,7 +6,7 @@ import type { Limits } from '../../runs/plan.ts';
 import type { Exit, JobContext, Output, Task } from '../executor.ts';
 import { environmentOf, HANDOVER_FILES, readHandover, taskCommand } from '../shell.ts';
 import type { SandboxHost } from './host.ts';
-import { removeTree } from './remove-tree.ts';
+import { removeTree } from '../remove-tree.ts';
 import { composeRoot } from './root.ts';
 import { runSandbox, SCRIPT_PATH, type RunOptions } from './run.ts';
 

@@ -1,0 +1,120 @@
+/** The topology of docker-compose.yml on this machine's engine, from images made here, with a forge beside it. */
+import { execa } from 'execa';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { FakeForge } from './fake-forge.ts';
+import { BASE_IMAGE, startDockerEngine } from './docker-engine.ts';
+import { makeRepository, type TestRepository } from './git-http.ts';
+
+export type ComposeService = 'server' | 'worker' | 'redis' | 'docker' | 'forge';
+
+export interface ComposeProject {
+  /** Of the server, as published. */
+  url: string;
+  /** `docker-compose ARGS` of this project. */
+  compose(...args: string[]): Promise<string>;
+  /** `docker ARGS` on the engine of this machine. */
+  docker(...args: string[]): Promise<string>;
+  /** Runs a command in a service's container; gives its exit code and output, whatever they are. */
+  exec(service: ComposeService, ...command: string[]): Promise<{ exitCode: number | undefined; all: string }>;
+  /** Id of a service's container. */
+  idOf(service: ComposeService): Promise<string>;
+  repository(name: string): Promise<TestRepository>;
+  /** Statuses that the forge was told, in order. */
+  posts(): Promise<FakeForge['posts']>;
+  /** Kills what a container runs, as a crash would: its restart policy applies. */
+  crash(service: ComposeService): Promise<void>;
+  down(): Promise<void>;
+}
+
+const FIXTURES = 'test/fixtures/compose';
+
+/** `settings`: lines of the .env, in the place of those of .env.example. All services are up and well when it returns. */
+export async function startCompose(
+  settings: Record<string, string>,
+  overrides: string[] = [],
+): Promise<ComposeProject> {
+  await startDockerEngine();
+  await execa('.ci/compose-images.sh', { stdin: 'ignore' });
+  const folder = await mkdtemp(join(await realpath(tmpdir()), 'impgem-compose-'));
+  await mkdir(join(folder, 'git'));
+  await writeFile(join(folder, '.env'), fillIn(await readFile('.env.example', 'utf8'), settings));
+  const project = `impgem-test-${randomBytes(4).toString('hex')}`;
+  const files = ['docker-compose.yml', `${FIXTURES}/override.yml`, ...overrides.map((name) => `${FIXTURES}/${name}`)];
+  const env = {
+    // A free port of loopback, where people publish 8000.
+    HTTP_PORT: '127.0.0.1:',
+    TEST_CHECKOUT: resolve('.'),
+    TEST_GIT: join(folder, 'git'),
+    TEST_USER: String(process.getuid?.() ?? 0),
+    // Compose would hand a build to a plug-in that is not everywhere.
+    DOCKER_BUILDKIT: '0',
+    COMPOSE_DOCKER_CLI_BUILD: '0',
+  };
+  const run = async (file: string, args: string[]): Promise<string> =>
+    (await execa(file, args, { env, stdin: 'ignore' })).stdout;
+  const common = ['-p', project, '--project-directory', folder, ...files.flatMap((file) => ['-f', resolve(file)])];
+  const compose = (...args: string[]): Promise<string> => run('docker-compose', [...common, ...args]);
+  const docker = (...args: string[]): Promise<string> => run('docker', args);
+  const ids = new Map<ComposeService, Promise<string>>();
+  const idOf = (service: ComposeService): Promise<string> => {
+    const id = ids.get(service) ?? compose('ps', '-q', service);
+    ids.set(service, id);
+    return id;
+  };
+
+  const opened: ComposeProject = {
+    url: '',
+    compose,
+    docker,
+    idOf,
+    exec: async (service, ...command) => {
+      const args = ['exec', await idOf(service), ...command];
+      const { exitCode, all } = await execa('docker', args, { all: true, reject: false, stdin: 'ignore' });
+      return { exitCode, all };
+    },
+    repository: (name) => makeRepository(join(folder, 'git'), name),
+    async posts() {
+      const address = await compose('port', 'forge', '3002');
+      return (await (await fetch(`http://${address}`)).json()) as FakeForge['posts'];
+    },
+    async crash(service) {
+      const pid = await docker('inspect', '-f', '{{.State.Pid}}', await idOf(service));
+      const options = ['--rm', '--pid=host', '--network=none', '--entrypoint=kill'];
+      await docker('run', ...options, 'impgem-test/redis', '-9', pid);
+    },
+    async down() {
+      await compose('down', '--volumes', '--timeout', '0', '--remove-orphans');
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+  try {
+    await compose('build', 'server');
+    await compose('up', '-d', '--no-build');
+    opened.url = `http://${await compose('port', 'server', '8000')}`;
+    // The engine inside has no registry to pull from either.
+    await execa('sh', [
+      '-c',
+      `docker save ${BASE_IMAGE} | docker exec -i "$1" docker load`,
+      'sh',
+      await idOf('docker'),
+    ]);
+  } catch (error) {
+    await opened.down();
+    throw error;
+  }
+  return opened;
+}
+
+/** Sets values in the text of .env.example, commented out there or not. Throws for a name that it does not have. */
+function fillIn(example: string, settings: Record<string, string>): string {
+  let text = example;
+  for (const [name, value] of Object.entries(settings)) {
+    const line = new RegExp(`^#?${name}=.*$`, 'm');
+    if (!line.test(text)) throw new Error(`.env.example does not have ${name}`);
+    text = text.replace(line, `${name}=${value}`);
+  }
+  return text;
+}
