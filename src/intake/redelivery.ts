@@ -26,9 +26,9 @@ const REFUSED_MS = 24 * 3_600_000;
 const triesKey = (forge: string, guid: string): string => `ig:redelivered:${forge}:${guid}`;
 
 export function createRedelivery(deps: RedeliveryDeps): Redeliver {
-  /** Until when a repository, or a whole forge, is not asked; ms since 1970. */
+  /** Until when a repository, or a whole forge, is not asked, by a clock that nobody sets. */
   const quietUntil = new Map<string, number>();
-  const isQuiet = (what: string): boolean => (quietUntil.get(what) ?? 0) > Date.now();
+  const isQuiet = (what: string): boolean => (quietUntil.get(what) ?? 0) > performance.now();
   const saidOf = new Set<string>();
 
   return async (repository, signal) => {
@@ -54,9 +54,9 @@ export function createRedelivery(deps: RedeliveryDeps): Redeliver {
         deps.log.info({ repository, delivery }, 'asked the forge to send again a delivery that failed');
       }
       if (result.kind === 'later' && result.waitMs !== undefined)
-        quietUntil.set(name.forge, Date.now() + result.waitMs);
+        quietUntil.set(name.forge, performance.now() + result.waitMs);
       if (result.kind === 'done' || signal.aborted) return;
-      if (result.kind === 'refused') quietUntil.set(repository, Date.now() + REFUSED_MS);
+      if (result.kind === 'refused') quietUntil.set(repository, performance.now() + REFUSED_MS);
       if (saidOf.has(`${repository} ${result.kind}`)) return;
       saidOf.add(`${repository} ${result.kind}`);
       const why =

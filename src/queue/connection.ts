@@ -38,6 +38,12 @@ export function isRedisAway(error: unknown): boolean {
   );
 }
 
+/** Whether Redis answers and takes no writes: it is at its maxmemory, or its own disk is full. */
+export function isRedisFull(error: unknown): boolean {
+  // A script that was refused says the same in the middle of its sentence.
+  return /\b(OOM command not allowed|MISCONF )/.test(messageOf(error));
+}
+
 /** The system's code, of errors of a socket only: a file that is missing has nothing to do with Redis. */
 function connectionCode(error: unknown): string {
   const call = error instanceof Error && 'syscall' in error ? error.syscall : undefined;

@@ -17,7 +17,8 @@ export interface Lease {
 export interface Leases {
   renew(leases: Lease[]): Promise<void>;
   drop(lease: Lease): Promise<void>;
-  expired(): Promise<Lease[]>;
+  /** Those that ran out, and Redis's time (ms) at which they had. */
+  expired(): Promise<{ at: number; leases: Lease[] }>;
   /** All leases of a worker of this name: at its start, those of its dead predecessor. */
   ofWorker(worker: string): Promise<Lease[]>;
   all(): Promise<Lease[]>;
@@ -29,9 +30,15 @@ local ends = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[1])
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], ends, ARGV[i]) end
 return 0
 `;
+// A lease that ends later than one can was made before Redis's clock was set back: a worker that lives has renewed it since.
 const EXPIRED = `
 local time = redis.call('TIME')
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time[2] / 1000), 'LIMIT', 0, 1000)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)
+for _, lease in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. (now + tonumber(ARGV[1])), '+inf', 'LIMIT', 0, 1000)) do
+  found[#found + 1] = lease
+end
+return {now, found}
 `;
 
 export function createLeases(redis: Redis): Leases {
@@ -39,7 +46,7 @@ export function createLeases(redis: Redis): Leases {
   redis.defineCommand('igExpiredLeases', { lua: EXPIRED });
   const commands = redis as unknown as {
     igRenewLeases(count: number, key: string, ...rest: (string | number)[]): Promise<number>;
-    igExpiredLeases(count: number, key: string): Promise<string[]>;
+    igExpiredLeases(count: number, key: string, ms: number): Promise<[number, string[]]>;
   };
   const all = async (): Promise<Lease[]> => (await redis.zrange(LEASES, 0, '-1')).map(decode);
   return {
@@ -49,7 +56,10 @@ export function createLeases(redis: Redis): Leases {
     async drop(lease) {
       await redis.zrem(LEASES, encode(lease));
     },
-    expired: async () => (await commands.igExpiredLeases(1, LEASES)).map(decode),
+    async expired() {
+      const [at, found] = await commands.igExpiredLeases(1, LEASES, LEASE_MS);
+      return { at, leases: found.map(decode) };
+    },
     ofWorker: async (worker) => (await all()).filter((lease) => lease.worker === worker),
     all,
   };

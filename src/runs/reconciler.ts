@@ -17,7 +17,17 @@ export interface ReconcilerDeps {
   onRepair(what: string, run: string): void;
   onError(message: string): void;
   intervalMs?: number;
+  clock?: Clock;
 }
+
+export interface Clock {
+  /** ms since 1970; may be set by somebody. */
+  wall(): number;
+  /** ms since some moment; never set. */
+  steady(): number;
+}
+
+const SYSTEM_CLOCK: Clock = { wall: () => Date.now(), steady: () => performance.now() };
 
 const LEASE_CHECK_MS = 2000;
 const TEND_MS = 15_000;
@@ -33,9 +43,15 @@ export interface Reconciler {
 }
 
 export function createReconciler(deps: ReconcilerDeps): Reconciler {
-  // After a pause of ours (or of Redis) every lease looks expired although its worker is well: it gets time to renew.
-  let trustFrom = Date.now() + LEASE_MS;
-  let lastCheck = Date.now();
+  const clock = deps.clock ?? SYSTEM_CLOCK;
+  // After a pause of ours or of Redis, or when a clock jumped, every lease may look expired although its worker is well: it
+  // gets time to renew.
+  let trustFrom = clock.steady() + LEASE_MS;
+  const distrust = (): void => {
+    trustFrom = clock.steady() + LEASE_MS;
+  };
+  let last: { steady: number; wall: number; redis: number } | undefined;
+  const isUsual = (ms: number): boolean => Math.abs(ms) <= LEASE_MS / 2;
 
   const release = async (run: string, job: string, fence: number, worker: string): Promise<void> => {
     if (await deps.lifecycle.release(run, job, fence, { counts: true, reason: `worker ${worker} was lost` }))
@@ -45,13 +61,20 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   const releaseExpired = async (): Promise<void> => {
     const expired = await deps.leases.expired();
     // Measured after the answer: a Redis that was away gives it first, and the workers' renewals only then.
-    const now = Date.now();
-    if (now - lastCheck > LEASE_MS / 2) trustFrom = now + LEASE_MS;
-    lastCheck = now;
-    if (now < trustFrom) return;
-    for (const lease of expired) {
-      await release(lease.run, lease.job, lease.fence, lease.worker);
-      await deps.leases.drop(lease);
+    const now = { steady: clock.steady(), wall: clock.wall(), redis: expired.at };
+    const passed = last && [now.steady - last.steady, now.wall - last.wall, now.redis - last.redis];
+    last = now;
+    if (!passed?.every(isUsual)) distrust();
+    if (now.steady < trustFrom) return;
+    for (const lease of expired.leases) {
+      try {
+        await release(lease.run, lease.job, lease.fence, lease.worker);
+        await deps.leases.drop(lease);
+      } catch (error) {
+        // A Redis that takes no writes has taken no renewals either.
+        distrust();
+        throw error;
+      }
     }
   };
 
@@ -61,7 +84,7 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
     if (running.length === 0) return;
     // Looked at after the record: a worker takes the lease before it claims.
     const leased = new Set((await deps.leases.all()).map(({ run, job, fence }) => `${run} ${job} ${fence}`));
-    if (Date.now() < trustFrom) return;
+    if (clock.steady() < trustFrom) return;
     for (const job of running) {
       const fence = record.control[job.id]?.fence ?? 0;
       if (!leased.has(`${record.id} ${job.id} ${fence}`))
@@ -71,7 +94,9 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
 
   const tendAll = async (): Promise<void> => {
     for (const id of await deps.store.active()) {
-      if (Date.now() - timeOfRunId(id) < YOUNG_MS) continue;
+      const age = clock.wall() - timeOfRunId(id);
+      // One from the future was made before the clock was set back.
+      if (age >= 0 && age < YOUNG_MS) continue;
       try {
         const record = await deps.store.get(id);
         if (record) await releaseUnleased(record);

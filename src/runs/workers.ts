@@ -34,16 +34,22 @@ return 0
 `;
 const LIVE = `
 local time = redis.call('TIME')
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', time[1] * 1000 + math.floor(time[2] / 1000))) do
-  redis.call('ZREM', KEYS[2], name)
-  redis.call('HDEL', KEYS[1], name)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function forget(from, to)
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], from, to)) do
+    redis.call('ZREM', KEYS[2], name)
+    redis.call('HDEL', KEYS[1], name)
+  end
 end
+forget('-inf', now)
+-- From before Redis's clock was set back; one that lives says so again with its next beat.
+forget('(' .. (now + tonumber(ARGV[1])), '+inf')
 return redis.call('HVALS', KEYS[1])
 `;
 
 interface Commands {
   igWorkerBeat(count: number, ...rest: (string | number)[]): Promise<number>;
-  igLiveWorkers(count: number, ...keys: string[]): Promise<string[]>;
+  igLiveWorkers(count: number, ...rest: (string | number)[]): Promise<string[]>;
 }
 
 export function createWorkers(redis: Redis): Workers {
@@ -57,7 +63,8 @@ export function createWorkers(redis: Redis): Workers {
     async leave(name) {
       await redis.multi().hdel(WORKERS, name).zrem(SEEN, name).exec();
     },
-    live: async () => (await commands.igLiveWorkers(2, WORKERS, SEEN)).map((text) => JSON.parse(text) as WorkerEntry),
+    live: async () =>
+      (await commands.igLiveWorkers(2, WORKERS, SEEN, LEASE_MS)).map((text) => JSON.parse(text) as WorkerEntry),
   };
 }
 

@@ -3,7 +3,7 @@ import type { ErrorRequestHandler, Request, RequestHandler, Response } from 'exp
 import { STATUS_CODES } from 'node:http';
 import type { Logger } from 'pino';
 import { ImpGemError, InfrastructureError, InputError, messageOf } from '../errors.ts';
-import { isRedisAway } from '../queue/connection.ts';
+import { isRedisAway, isRedisFull } from '../queue/connection.ts';
 
 export interface Problem {
   type: string;
@@ -50,6 +50,8 @@ function explainError(error: unknown): Failure {
   if (error instanceof ImpGemError)
     return { status: CONFLICTS.has(error.code) ? 409 : 500, code: error.code, detail: error.message };
   if (isRedisAway(error)) return { status: 503, code: 'redis-away', detail: 'Redis does not answer; try again soon.' };
+  if (isRedisFull(error))
+    return { status: 503, code: 'redis-full', detail: 'Redis takes no writes: its memory or its disk is full.' };
   // express itself: a path that is not valid percent-encoding
   if (error instanceof URIError)
     return { status: 400, code: 'path-invalid', detail: 'The address is not valid UTF-8.' };

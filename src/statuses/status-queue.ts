@@ -50,7 +50,7 @@ export interface StatusDeps {
 }
 
 export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
-  /** Until when a forge asked us to stay away, ms since 1970. */
+  /** Until when a forge asked us to stay away, by a clock that nobody sets. */
   const blocked = new Map<string, number>();
 
   const contextOf = (record: RunRecord, job: Job | undefined): string =>
@@ -99,7 +99,7 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       const want = desiredStatus(record, job);
       const text = await deps.redis.hget(postedKey(record), context);
       if (!isDue(want, text === null ? undefined : (JSON.parse(text) as Posted))) return undefined;
-      const wait = (blocked.get(forge.name) ?? 0) - Date.now();
+      const wait = (blocked.get(forge.name) ?? 0) - performance.now();
       if (wait > 0) return wait;
 
       const status: CommitStatus = {
@@ -121,7 +121,7 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       deps.onPost(forge.name, result.ok ? 'posted' : again ? 'retried' : 'given up');
       if (again) {
         const delay = nextRetryDelay(attempt, result.retryAfterMs);
-        if (result.retryAfterMs !== undefined) blocked.set(forge.name, Date.now() + result.retryAfterMs);
+        if (result.retryAfterMs !== undefined) blocked.set(forge.name, performance.now() + result.retryAfterMs);
         deps.log.warn(fields, `status not delivered, next try in ${Math.round(delay / 1000)} s: ${result.message}`);
         return delay;
       }

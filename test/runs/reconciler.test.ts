@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { isRedisFull } from '../../src/queue/connection.ts';
 import { createReconciler, type Reconciler } from '../../src/runs/reconciler.ts';
 import type { RunRecord } from '../../src/runs/run.ts';
 import { makeRunId } from '../../src/runs/run-id.ts';
@@ -9,6 +10,7 @@ import { jobSpec, planOf, pushEvent } from '../support/plans.ts';
 let fixture: IntakeFixture;
 let reconciler: Reconciler;
 let repairs: string[];
+let clock: { wall: number; steady: number; redis: number };
 const errors: string[] = [];
 
 beforeAll(async () => {
@@ -18,29 +20,45 @@ afterAll(() => fixture.close());
 beforeEach(async () => {
   await fixture.redis.flushall();
   repairs = [];
+  clock = { wall: Date.now(), steady: 0, redis: 0 };
   reconciler = createReconciler({
     store: fixture.runs.store,
     lifecycle: fixture.runs.lifecycle,
-    leases: fixture.runs.leases,
+    leases: {
+      ...fixture.runs.leases,
+      expired: async () => {
+        const { at, leases } = await fixture.runs.leases.expired();
+        return { at: at + clock.redis, leases };
+      },
+    },
     onRepair: (what) => void repairs.push(what),
     onError: (message) => void errors.push(message),
     intervalMs: 3_600_000,
+    clock: { wall: () => clock.wall, steady: () => clock.steady },
   });
   return () => {
     reconciler.close();
-    vi.useRealTimers();
     expect(errors).toEqual([]);
   };
 });
 
-/** Leases are not judged in the first seconds of a server: let them pass on our clock (Redis has its own). */
-async function passTheFirstSeconds(): Promise<void> {
-  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() });
-  for (let check = 0; check < 5; check++) {
-    vi.setSystemTime(Date.now() + 5000);
+/** Time passes on all clocks; Redis's own goes on by itself, so what it says is moved as well. */
+function pass(ms: number): void {
+  clock.wall += ms;
+  clock.steady += ms;
+  clock.redis += ms;
+}
+
+/** Looks at the leases every 5 s for so long. */
+async function watch(ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 5000) {
+    pass(5000);
     await reconciler.releaseExpired();
   }
 }
+
+/** Leases are not judged in the first seconds of a server. */
+const passTheFirstSeconds = (): Promise<void> => watch(25_000);
 
 let count = 0;
 async function startRun(runsOn: string[] = []): Promise<RunRecord> {
@@ -88,7 +106,7 @@ describe('a job whose worker is gone', () => {
     await passTheFirstSeconds();
     await reconciler.releaseExpired();
     await expire();
-    vi.setSystemTime(Date.now() + 10_000);
+    pass(10_000);
     await reconciler.releaseExpired();
     expect((await now(run))?.jobs[0]?.state).toBe('running');
   });
@@ -101,6 +119,79 @@ describe('a job whose worker is gone', () => {
     await reconciler.tendAll();
     expect((await now(lost))?.jobs[0]?.state).toBe('pending');
     expect((await now(held))?.jobs[0]?.state).toBe('running');
+  });
+});
+
+describe('when a clock jumps or Redis takes no writes', () => {
+  const hour = 3_600_000;
+  const state = async (run: RunRecord) => (await now(run))?.jobs[0]?.state;
+  async function startHeld(): Promise<RunRecord> {
+    const run = await startRun();
+    await fixture.runs.leases.renew([lease(run)]);
+    await fixture.runs.lifecycle.claim(run.id, 'main', 0, 'w1');
+    await passTheFirstSeconds();
+    return run;
+  }
+
+  it.each([hour, -hour])("the server's by %d ms: a dead worker's job goes on all the same", async (ms) => {
+    const run = await startHeld();
+    clock.wall += ms;
+    await expire();
+    await reconciler.releaseExpired();
+    expect(await state(run)).toBe('running');
+    await watch(20_000);
+    expect(await state(run)).toBe('pending');
+  });
+
+  it("Redis's forward: leases look as if they had run out, and are given time to be renewed", async () => {
+    const [alive, dead] = [await startHeld(), await startHeld()];
+    clock.redis += hour;
+    await fixture.redis.zadd('ig:leases', 1, `${alive.id}|main|1|w1`, 1, `${dead.id}|main|1|w1`);
+    await reconciler.releaseExpired();
+    await fixture.runs.leases.renew([lease(alive)]);
+    await watch(20_000);
+    expect([await state(alive), await state(dead)]).toEqual(['running', 'pending']);
+  });
+
+  it("Redis's back: a lease that would last for an hour more ends like any other", async () => {
+    const [alive, dead] = [await startHeld(), await startHeld()];
+    clock.redis -= hour;
+    const later = Date.now() + hour;
+    await fixture.redis.zadd('ig:leases', later, `${alive.id}|main|1|w1`, later, `${dead.id}|main|1|w1`);
+    await reconciler.releaseExpired();
+    await fixture.runs.leases.renew([lease(alive)]);
+    await watch(20_000);
+    expect([await state(alive), await state(dead)]).toEqual(['running', 'pending']);
+  });
+
+  it('a run from the future is tended', async () => {
+    const run = await startRun();
+    await fixture.redis.del(...(await fixture.redis.keys('impgem:jobs*')));
+    clock.wall -= hour;
+    await reconciler.tendAll();
+    expect(await fixture.runs.queues.hasTicket({ run: run.id, job: 'main', fence: 0 }, [])).toBe(true);
+  });
+
+  it('a Redis at its maxmemory took no renewals: workers get time for them once it takes writes again', async () => {
+    const [alive, dead] = [await startHeld(), await startHeld()];
+    await fixture.redis.config('SET', 'maxmemory', '1');
+    try {
+      const failing = fixture.runs.leases.renew([lease(alive)]).catch((error: unknown) => isRedisFull(error));
+      expect(await failing).toBe(true);
+    } finally {
+      await fixture.redis.config('SET', 'maxmemory', '0');
+    }
+    await fixture.redis.zadd('ig:leases', 1, `${alive.id}|main|1|w1`, 1, `${dead.id}|main|1|w1`);
+    await fixture.redis.config('SET', 'maxmemory', '1');
+    pass(2000);
+    await expect(reconciler.releaseExpired()).rejects.toThrow(/OOM/);
+    await fixture.redis.config('SET', 'maxmemory', '0');
+    pass(2000);
+    await reconciler.releaseExpired();
+    expect(await state(alive)).toBe('running');
+    await fixture.runs.leases.renew([lease(alive)]);
+    await watch(20_000);
+    expect([await state(alive), await state(dead)]).toEqual(['running', 'pending']);
   });
 });
 
