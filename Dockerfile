@@ -16,9 +16,10 @@ LABEL org.opencontainers.image.title="Imp Gem" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# git and ssh for mirrors, bubblewrap for the sandbox executor, redis for `impgem up`, tini to reap what git leaves.
+# git and ssh for mirrors, bubblewrap, iproute2 and slirp4netns for the sandbox executor, redis for `impgem up`, tini to reap what git leaves.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends bubblewrap ca-certificates git openssh-client redis-server tini \
+ && apt-get install -y --no-install-recommends bubblewrap ca-certificates git iproute2 openssh-client redis-server slirp4netns \
+    tini \
  && rm -rf /var/lib/apt/lists/*
 # The libraries are bundled into dist/: nothing is installed here.
 COPY --from=build /src/package.json /src/LICENSE /opt/impgem/

@@ -14,6 +14,10 @@ need() { # COMMAND PACKAGE WHY
 need git git "commits are fetched with it"
 need redis-server redis-server "queue and state; impgem up starts a private one"
 need bwrap bubblewrap "the sandbox executor runs each step in it"
+# No reason of its own to ask for root: without it steps are on the host's network.
+if [ ${#missing[@]} -gt 0 ] || [ "${1:-run}" = test ]; then
+  need slirp4netns slirp4netns "a job in the sandbox gets a network of its own with it"
+fi
 if [ "${1:-run}" = test ]; then
   need chromium chromium "the pages are tested in a real browser"
   need docker-registry docker-registry "pulling images is tested against a real registry"

@@ -20,14 +20,14 @@ export interface ExecutorUse {
 export async function chooseExecutor(settings: Settings, use: ExecutorUse = { warm: true }): Promise<Executor> {
   const wanted = settings.IMPGEM_EXECUTOR;
   if (wanted === 'docker') return openDocker(settings, use);
-  if (wanted === 'sandbox') return openSandbox(settings);
+  if (wanted === 'sandbox') return openSandbox(settings, use);
   const { probeEngine } = await import('../executors/docker/probe-engine.ts');
   const probe = await probeEngine(engineAddress(settings));
   if (probe.ok) return openDocker(settings, use);
-  return openSandbox(settings, `no Docker engine answers (${probe.reason}), and `);
+  return openSandbox(settings, use, `no Docker engine answers (${probe.reason}), and `);
 }
 
-async function openSandbox(settings: Settings, because = ''): Promise<Executor> {
+async function openSandbox(settings: Settings, use: ExecutorUse, because = ''): Promise<Executor> {
   const { createSandboxExecutor, findBubblewrap } = await import('../executors/sandbox/executor.ts');
   if (findBubblewrap() === undefined)
     throw new InfrastructureError(
@@ -38,6 +38,8 @@ async function openSandbox(settings: Settings, because = ''): Promise<Executor> 
     mounts: listOf(settings.IMPGEM_SANDBOX_MOUNTS),
     hide: [dataFolder(settings).root],
     limits: stepLimits(settings),
+    network: settings.IMPGEM_SANDBOX_NETWORK,
+    warm: use.warm,
   });
 }
 

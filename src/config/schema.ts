@@ -191,6 +191,11 @@ export const SettingsSchema = Type.Object(
     IMPGEM_SANDBOX_MOUNTS: Type.Optional(
       Type.String({ description: 'More host folders that sandbox steps may read, comma-separated.' }),
     ),
+    IMPGEM_SANDBOX_NETWORK: Type.Union([Type.Literal('auto'), Type.Literal('private'), Type.Literal('host')], {
+      default: 'auto',
+      description:
+        "Network of sandbox steps: `private` gives each job its own, without the host's loopback (needs slirp4netns), `host` is the host's, `auto` is private where that works.",
+    }),
     IMPGEM_CATCH_UP: Type.String({
       default: '5m',
       pattern: '^(off|[0-9]+(ms|s|m|h|d))$',

@@ -14,7 +14,7 @@ import { copyOutput } from '../../src/executors/sandbox/copy-output.ts';
 import { copyEtc } from '../../src/executors/sandbox/etc.ts';
 import { createSandboxExecutor, findBubblewrap } from '../../src/executors/sandbox/executor.ts';
 import { createPipes } from '../../src/executors/sandbox/pipes.ts';
-import { untilGone } from '../../src/executors/sandbox/process-tree.ts';
+import { descendantsOf, untilGone } from '../../src/executors/sandbox/process-tree.ts';
 import { removeTree } from '../../src/executors/remove-tree.ts';
 import { checkMounts } from '../../src/executors/sandbox/root.ts';
 import { hostsOf } from '../../src/executors/sandbox/services.ts';
@@ -29,8 +29,14 @@ beforeEach(async () => {
 });
 afterEach(() => removeTree(folder));
 
+interface StartedWorker {
+  pid: number;
+  lines: AsyncIterator<string>;
+  kill: () => Promise<void>;
+}
+
 /** A worker of its own that runs one step, and prints the step's output. */
-async function startWorker(script: string): Promise<{ lines: AsyncIterator<string>; kill: () => Promise<void> }> {
+async function startWorker(script: string): Promise<StartedWorker> {
   const bundle = join(folder, 'worker.mjs');
   await mkdir(join(folder, 'workspace'));
   await mkdir(join(folder, 'home'));
@@ -61,6 +67,7 @@ async function startWorker(script: string): Promise<{ lines: AsyncIterator<strin
   closeSync(forgotten);
   const lines = createInterface({ input: child.stdout as Readable })[Symbol.asyncIterator]();
   return {
+    pid: child.pid ?? 0,
     lines,
     kill: async () => {
       child.kill('SIGKILL');
@@ -80,8 +87,12 @@ describe('sandbox and its worker', () => {
     await worker.lines.next();
     const ours = await bubblewrapsOf(folder);
     expect(ours.length).toBeGreaterThan(0);
+    // What serves the network of its job, too.
+    const helpers = await descendantsOf(worker.pid);
+    const names = await Promise.all(helpers.map((pid) => readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')));
+    expect(names).toContain('slirp4netns\n');
     await worker.kill();
-    await Promise.all(ours.map(untilGone));
+    await Promise.all([...ours, ...helpers].map(untilGone));
     const executor = createSandboxExecutor({ mounts: [], limits: {} });
     expect(await executor.reap(() => true)).toBeGreaterThan(0);
     expect(await executor.reap(() => true)).toBe(0);

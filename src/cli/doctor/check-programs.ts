@@ -4,6 +4,7 @@ import { mkdir, statfs } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Settings } from '../../config/schema.ts';
 import { messageOf } from '../../errors.ts';
+import { probeNetwork } from '../../executors/sandbox/executor.ts';
 import { dataFolder } from '../data-folder.ts';
 import { type Finding, isOlder } from './finding.ts';
 
@@ -13,7 +14,7 @@ const OLDEST_GIT = '2.35.2';
 const LITTLE_SPACE = 1024 ** 3;
 
 export async function checkPrograms(settings: Settings): Promise<Finding[]> {
-  return [node(), ...(await Promise.all([git(), bubblewrap(settings), disk(settings)]))];
+  return [node(), ...(await Promise.all([git(), bubblewrap(settings), network(settings), disk(settings)]))];
 }
 
 function node(): Finding {
@@ -36,6 +37,25 @@ async function bubblewrap(settings: Settings): Promise<Finding> {
   const message = 'bubblewrap is not installed';
   if (settings.IMPGEM_EXECUTOR !== 'sandbox') return { what: 'bubblewrap', state: 'skipped', message };
   return { what: 'bubblewrap', state: 'failed', message, advice: 'Install it: apt-get install bubblewrap' };
+}
+
+/** Of the sandbox executor. */
+async function network(settings: Settings): Promise<Finding> {
+  const what = 'sandbox network';
+  const choice = settings.IMPGEM_SANDBOX_NETWORK;
+  if (settings.IMPGEM_EXECUTOR === 'docker') return { what, state: 'skipped', message: 'steps run in containers' };
+  const reached = "sandbox steps are on the host's network and reach what listens on its loopback";
+  if (choice === 'host') return { what, state: 'ok', message: `${reached} (IMPGEM_SANDBOX_NETWORK=host)` };
+  const fault = await probeNetwork();
+  if (fault === undefined) return { what, state: 'ok', message: 'each job of the sandbox has a network of its own' };
+  if (choice === 'private')
+    return { what, state: 'failed', message: fault, advice: 'A job does not start without: correct it.' };
+  return {
+    what,
+    state: settings.IMPGEM_EXECUTOR === 'sandbox' ? 'warning' : 'skipped',
+    message: `${reached}: ${fault}`,
+    advice: 'Correct it, or say IMPGEM_SANDBOX_NETWORK=host.',
+  };
 }
 
 async function versionOf(program: string, args: string[]): Promise<string | undefined> {

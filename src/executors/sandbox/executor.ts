@@ -8,9 +8,11 @@ import { bubblewrapVersion, findBubblewrap } from './bubblewrap.ts';
 import { findCgroups } from './cgroups.ts';
 import { closeHost, openHost, removeRemains, type SandboxHost } from './host.ts';
 import { createJobSandbox } from './job.ts';
+import { probeNetwork, type NetworkChoice } from './networks.ts';
 import { removeTree } from '../remove-tree.ts';
 
 export { findBubblewrap } from './bubblewrap.ts';
+export { probeNetwork } from './networks.ts';
 
 export interface SandboxOptions {
   /** Host files and folders that steps may read, at the same path. */
@@ -19,6 +21,10 @@ export interface SandboxOptions {
   hide?: string[];
   /** For what a task does not say itself. */
   limits: Limits;
+  /** Default `auto`. */
+  network?: NetworkChoice;
+  /** False: nothing is made ahead for a next job. */
+  warm?: boolean;
 }
 
 export function createSandboxExecutor(options: SandboxOptions): Executor {
@@ -35,14 +41,18 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
       const ready = await opened;
       // While the workspace is filled.
       ready.starters.warm(ready.limits);
-      return createJobSandbox(ready, job);
+      const network = await ready.networks?.take();
+      return createJobSandbox(ready, job, network, () => {
+        if (network !== undefined) ready.networks?.release(network);
+        if (options.warm !== false) ready.networks?.warm();
+      });
     },
     // Every sandbox dies with its worker (--die-with-parent).
     adopt: () => Promise.resolve(undefined),
     // Sandboxes die with their worker, so only what is dead itself is left, whoever owned it.
     reap: removeRemains,
     removeFolder: removeTree,
-    describe,
+    describe: () => describe(options.network ?? 'auto'),
     close: async () => {
       if (opening !== undefined) await closeHost(await opening);
       opening = undefined;
@@ -50,7 +60,7 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
   };
 }
 
-async function describe(): Promise<string> {
+async function describe(choice: NetworkChoice): Promise<string> {
   const path = findBubblewrap();
   if (path === undefined) return 'sandbox: bubblewrap is not installed (apt-get install bubblewrap)';
   const cgroups = findCgroups();
@@ -58,5 +68,10 @@ async function describe(): Promise<string> {
     cgroups === undefined
       ? 'limits of memory and processes per process (no control groups may be made here), none of CPU'
       : `limits of ${cgroups.controllers.join(', ')} by control groups v${cgroups.version}`;
-  return `sandbox: bubblewrap ${await bubblewrapVersion(path)}; ${limits}; the host's network unless \`network: none\``;
+  return `sandbox: bubblewrap ${await bubblewrapVersion(path)}; ${limits}; ${await describeNetwork(choice)} unless \`network: none\``;
+}
+
+async function describeNetwork(choice: NetworkChoice): Promise<string> {
+  const fault = choice === 'host' ? 'IMPGEM_SANDBOX_NETWORK=host' : await probeNetwork();
+  return fault === undefined ? 'a network of its own for each job' : `the host's network (${fault})`;
 }

@@ -7,6 +7,7 @@ import type { Limits } from '../../runs/plan.ts';
 import { findProgram, requireBubblewrap } from './bubblewrap.ts';
 import { findCgroups } from './cgroups.ts';
 import { copyEtc } from './etc.ts';
+import { openNetworks, type NetworkChoice, type Networks } from './networks.ts';
 import { createPipes, type Pipes } from './pipes.ts';
 import { checkMounts, composeHost, type HostRoot } from './root.ts';
 import { createStarter, type Starter } from './starter.ts';
@@ -18,6 +19,8 @@ export interface SandboxHost {
   etc: string;
   pipes: Pipes;
   starters: Starters;
+  /** Undefined: all steps are on the host's network. */
+  networks: Networks | undefined;
   /** Sets limits of a process where there are no control groups. */
   prlimit: string | undefined;
   limits: Limits;
@@ -29,6 +32,7 @@ export interface HostOptions {
   mounts: string[];
   hide?: string[];
   limits: Limits;
+  network?: NetworkChoice;
 }
 
 const SCRATCH = 'impgem-sandbox-';
@@ -38,16 +42,15 @@ export async function openHost(options: HostOptions): Promise<SandboxHost> {
   const mounts = checkMounts(options.mounts);
   const scratch = await mkdtemp(join(scratchParent(), `${SCRATCH}${process.pid}-`));
   const etc = join(scratch, 'etc');
-  await copyEtc(
-    etc,
-    mounts.filter((mount) => mount.startsWith('/etc/')),
-  );
+  const inEtc = mounts.filter((mount) => mount.startsWith('/etc/'));
+  const [networks] = await Promise.all([openNetworks(options.network ?? 'auto', scratch), copyEtc(etc, inEtc)]);
   return {
     root: composeHost(etc, mounts, options.hide ?? []),
     etc,
     pipes: createPipes(scratch),
     prlimit: findProgram('prlimit'),
     starters: createStarters(starterFactory(bwrap)),
+    networks,
     limits: options.limits,
     scratch,
   };
@@ -63,15 +66,18 @@ function scratchParent(): string {
   }
 }
 
+/** In this process, which may have several executors. */
+let groupsMade = 0;
+
 function starterFactory(bwrap: string): (limits: Limits) => Promise<Starter> {
   const cgroups = findCgroups();
+  const nsenter = findProgram('nsenter');
   const inherited = inheritedDescriptors();
   const devNull = openSync('/dev/null', 'r+');
-  let made = 0;
   return (limits) => {
-    made += 1;
-    const group = cgroups?.create(`${process.pid}-${made}`, limits);
-    return createStarter({ bwrap, group, inherited, devNull });
+    groupsMade += 1;
+    const group = cgroups?.create(`${process.pid}-${groupsMade}`, limits);
+    return createStarter({ bwrap, nsenter, group, inherited, devNull });
   };
 }
 
@@ -93,7 +99,7 @@ function inheritedDescriptors(): number[] {
 }
 
 export async function closeHost(host: SandboxHost): Promise<void> {
-  await host.starters.close();
+  await Promise.all([host.starters.close(), host.networks?.close()]);
   await rm(host.scratch, { recursive: true, force: true });
 }
 

@@ -5,12 +5,19 @@ import { join } from 'node:path';
 import { ImpGemError, messageOf } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
 import type { SandboxHost } from './host.ts';
+import type { JobNetwork } from './network.ts';
 import { checkService, hostsOf, untilReady } from './services.ts';
 import { runStep, type StepTask } from './step.ts';
 
 const TERMINATED = 143;
 
-export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox {
+/** `network`: the job's own; undefined: the host's. `onOver`: nothing of the job runs any more; once. */
+export function createJobSandbox(
+  host: SandboxHost,
+  job: JobContext,
+  network: JobNetwork | undefined,
+  onOver: () => void,
+): JobSandbox {
   const disposed = new AbortController();
   // Any number of steps may run at once.
   setMaxListeners(0, disposed.signal);
@@ -37,7 +44,7 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
 
   const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
     const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
-    const result = runStep({ host, job, hosts }, task, output, { ...options, kill: disposed.signal });
+    const result = runStep({ host, job, hosts, network }, task, output, { ...options, kill: disposed.signal });
     track(result);
     const { cleaned, exit } = await result;
     track(cleaned.catch((error: unknown) => job.note(`could not clean up after a step: ${messageOf(error)}`)));
@@ -98,16 +105,18 @@ export function createJobSandbox(host: SandboxHost, job: JobContext): JobSandbox
     return { ended };
   };
 
-  const dispose = async (): Promise<void> => {
+  const takeDown = async (): Promise<void> => {
     disposed.abort();
     while (running.size > 0) await Promise.all(running);
+    onOver();
     await rm(join(job.folder, 'hosts'), { force: true });
   };
 
+  let takenDown: Promise<void> | undefined;
   return {
     start,
     startService,
-    dispose,
+    dispose: () => (takenDown ??= takeDown()),
     // A sandbox starts in milliseconds: nothing is gained by starting it ahead.
     expect: () => undefined,
     push: () => Promise.resolve(),

@@ -3,9 +3,9 @@
  * sockets, homes, secrets) does not exist in it.
  *
  * What bubblewrap gives: namespaces of its own for user, pid, ipc, uts and control groups, no capability, no new
- * privileges, no way to make further user namespaces, no terminal. The network is the host's unless `network: none`: a
- * step can then reach what listens on the host's loopback and on abstract unix sockets. Services of the host that trust
- * loopback (a Redis without password) are for a worker with the docker executor, or for a unix socket as `impgem up` has.
+ * privileges, no way to make further user namespaces, no terminal. The network is the job's own (network.ts) or none; only
+ * where a job can have none of its own, or the operator says so, it is the host's: a step can then reach what listens on
+ * the host's loopback and on abstract unix sockets.
  */
 import { existsSync, lstatSync, readlinkSync, realpathSync } from 'node:fs';
 import { dirname, isAbsolute, normalize, sep } from 'node:path';
@@ -34,6 +34,8 @@ const SHM_BYTES = 256 * MIB;
 /** Said on the command line, before all else: it holds nothing secret. */
 export const NAMESPACES = [
   ...['--unshare-user', '--disable-userns', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
+  // As outside; the network of a normal user's job has mapped it to root.
+  ...['--uid', String(process.getuid?.() ?? 0), '--gid', String(process.getgid?.() ?? 0)],
   ...['--hostname', 'sandbox', '--new-session', '--die-with-parent', '--cap-drop', 'ALL'],
 ];
 
@@ -53,6 +55,8 @@ export interface StepRoot {
   objects?: string;
   /** Own hosts file of the job, once it has services. */
   hosts?: string;
+  /** The resolv.conf of the job's network; undefined: the host's. */
+  resolver?: string;
   network: Task['network'];
   limits: Limits;
 }
@@ -102,7 +106,7 @@ export function composeRoot(host: HostRoot, step: StepRoot): string[] {
     ...host.fixed,
     ...(step.network === 'none' ? ['--unshare-net'] : []),
     ...(step.hosts === undefined ? [] : ['--ro-bind', step.hosts, '/etc/hosts']),
-    ...showResolver(),
+    ...(step.resolver === undefined ? showResolver() : ['--ro-bind', step.resolver, '/etc/resolv.conf']),
     ...['--perms', '1777', '--size', String(tmp), '--tmpfs', '/tmp'],
     ...host.mounts,
     ...hideFolders([dirname(dirname(step.workspace))], host.shown),

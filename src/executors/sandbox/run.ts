@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import type { Output, StartOptions } from '../executor.ts';
 import { copyOutput } from './copy-output.ts';
+import type { JobNetwork } from './network.ts';
 import type { Pipe, Pipes } from './pipes.ts';
 import { descendantsOf, signalProcess, untilGone } from './process-tree.ts';
 import { SCRIPT_FD, type Starter } from './starter.ts';
@@ -21,6 +22,8 @@ export interface SandboxInput {
   env: Record<string, string>;
   script: string;
   command: string[];
+  /** Undefined: the host's, or none (said in `root`). */
+  network: JobNetwork | undefined;
 }
 
 export interface RunOptions extends StartOptions {
@@ -105,8 +108,9 @@ function failed(error: unknown): InfrastructureError {
 async function start(starter: Starter, pipes: Pipe[], input: SandboxInput): Promise<Started> {
   const [args, script, output, status] = pipes as [Pipe, Pipe, Pipe, Pipe];
   try {
+    const [read, given] = [args.readEnd, script.readEnd];
     const pid = await starter.start(
-      { args: args.readEnd, script: script.readEnd, output: output.writeEnd, status: status.writeEnd },
+      { args: read, script: given, output: output.writeEnd, status: status.writeEnd, network: input.network },
       input.command,
     );
     const scriptInput = writerOf(script);

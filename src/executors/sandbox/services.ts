@@ -1,5 +1,4 @@
 /** Services of a job: scripts in sandboxes of their own beside the steps, found under their names on the loopback. */
-import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ImpGemError } from '../../errors.ts';
 import type { ServiceTask } from '../executor.ts';
@@ -39,10 +38,8 @@ export async function untilReady(service: ServiceTask, readiness: Readiness): Pr
   if (ready === undefined) return;
   const over = new AbortController();
   const stop = AbortSignal.any([over.signal, readiness.signal]);
-  const isReady = (): Promise<boolean> =>
-    'port' in ready
-      ? accepts(ready.port, stop)
-      : readiness.probe(ready.command, stop).then((code) => code === 0 && !stop.aborted);
+  const command = 'port' in ready ? untilPort(ready.port) : ready.command;
+  const isReady = (): Promise<boolean> => readiness.probe(command, stop).then((code) => code === 0 && !stop.aborted);
   const poll = async (): Promise<'ready' | 'stopped'> => {
     while (!stop.aborted) {
       if (await isReady()) return 'ready';
@@ -78,13 +75,7 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal }).catch(() => undefined);
 }
 
-function accepts(port: number, signal: AbortSignal): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1', signal });
-    const answer = (open: boolean) => (): void => {
-      socket.destroy();
-      resolve(open);
-    };
-    socket.on('connect', answer(true)).on('error', answer(false));
-  });
+/** Beside the service, which may be on a network that we are not on; one sandbox for all tries. */
+function untilPort(port: number): string {
+  return `until (exec 3<> /dev/tcp/127.0.0.1/${port}) 2> /dev/null; do sleep ${BETWEEN_TRIES_MS / 1000}; done`;
 }

@@ -12,6 +12,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { InfrastructureError } from '../../errors.ts';
 import type { StepGroup } from './cgroups.ts';
+import type { JobNetwork } from './network.ts';
 import { NAMESPACES } from './root.ts';
 
 export const SCRIPT_FD = 3;
@@ -19,18 +20,20 @@ const ARGS_FD = 4;
 const STATUS_FD = 5;
 
 /**
- * Reads messages of NUL-ended words: four descriptors of ours, the number of words, the words of the command. Answers with
- * the process of bubblewrap, or an empty line. Job control (-m) keeps SIGINT as it is for background jobs. The pipes are
+ * Reads messages of NUL-ended words: six descriptors of ours (the two of the network's namespaces may be empty), the
+ * number of words, the words of the command. Answers with the process of bubblewrap, or an empty line. Job control (-m) keeps SIGINT as it is for background jobs. The pipes are
  * opened by the shell itself, so that they are open when we hear of it.
  */
 const START = `set -m
-owner=$1; shift
-while IFS= read -r -d '' args && IFS= read -r -d '' script && IFS= read -r -d '' output && IFS= read -r -d '' status &&
-  IFS= read -r -d '' count; do
+owner=$1; nsenter=$2; shift 2
+next() { IFS= read -r -d '' "$1"; }
+while next network && next user && next args && next script && next output && next status && next count; do
   command=()
-  while ((count-- > 0)); do IFS= read -r -d '' word; command+=("$word"); done
+  while ((count-- > 0)); do next word; command+=("$word"); done
+  enter=(); [[ $network ]] && enter=("$nsenter" "--net=/proc/$owner/fd/$network")
+  [[ $user ]] && enter+=("--user=/proc/$owner/fd/$user" --preserve-credentials)
   pid=
-  { "$@" "\${command[@]}" 2>&1 & pid=$!; } < /dev/null 3< "/proc/$owner/fd/$script" 4< "/proc/$owner/fd/$args" \\
+  { "\${enter[@]}" "$@" "\${command[@]}" 2>&1 & pid=$!; } < /dev/null 3< "/proc/$owner/fd/$script" 4< "/proc/$owner/fd/$args" \\
     5> "/proc/$owner/fd/$status" > "/proc/$owner/fd/$output"
   echo "$pid"
 done`;
@@ -40,6 +43,8 @@ export interface StepDescriptors {
   script: number;
   output: number;
   status: number;
+  /** The network that the sandbox is in; undefined: ours. */
+  network: JobNetwork | undefined;
 }
 
 export interface Starter {
@@ -53,6 +58,8 @@ export interface Starter {
 
 export interface StarterOptions {
   bwrap: string;
+  /** Enters the network of a job. */
+  nsenter: string | undefined;
   group: StepGroup | undefined;
   /** Descriptors that our own parent left open for our children: they must not reach a step. */
   inherited: number[];
@@ -79,6 +86,7 @@ export async function createStarter(options: StarterOptions): Promise<Starter> {
     START,
     'impgem-starter',
     String(process.pid),
+    options.nsenter ?? '',
     ...bubblewrap,
   ];
   const [program = '', ...args] = bash;
@@ -105,8 +113,10 @@ export async function createStarter(options: StarterOptions): Promise<Starter> {
   return {
     group,
     start: async (descriptors, command) => {
-      const { args: read, script, output, status } = descriptors;
-      stdin.write([read, script, output, status, command.length, ...command].map((word) => `${word}\0`).join(''));
+      const { args: read, script, output, status, network } = descriptors;
+      const namespaces = [network?.network ?? '', network?.user ?? ''];
+      const words = [...namespaces, read, script, output, status, command.length, ...command];
+      stdin.write(words.map((word) => `${word}\0`).join(''));
       const answer = await answers.next();
       const pid = answer.done === true ? 0 : Number(answer.value);
       if (pid > 0) return pid;

@@ -6,6 +6,7 @@ import type { Limits } from '../../runs/plan.ts';
 import type { Exit, JobContext, Output, Task } from '../executor.ts';
 import { environmentOf, HANDOVER_FILES, readHandover, taskCommand } from '../shell.ts';
 import type { SandboxHost } from './host.ts';
+import type { JobNetwork } from './network.ts';
 import { removeTree } from '../remove-tree.ts';
 import { composeRoot } from './root.ts';
 import { runSandbox, SCRIPT_PATH, type RunOptions } from './run.ts';
@@ -23,6 +24,8 @@ export interface StepPlace {
   job: JobContext;
   /** Own hosts file, once the job has services. */
   hosts: string | undefined;
+  /** The job's own; undefined: the host's. */
+  network: JobNetwork | undefined;
 }
 
 export interface StepResult {
@@ -38,6 +41,7 @@ export async function runStep(
   options: RunOptions,
 ): Promise<StepResult> {
   const { host, job } = place;
+  const network = task.network === 'none' ? undefined : place.network;
   const env = environmentOf(task);
   const limits = { ...host.limits, ...task.limits };
   const step = makeStepFolder(host.scratch);
@@ -55,11 +59,13 @@ export async function runStep(
       step,
       ...(job.objects === undefined ? {} : { objects: job.objects }),
       ...(place.hosts === undefined ? {} : { hosts: place.hosts }),
+      ...(network === undefined ? {} : { resolver: network.resolver }),
       network: task.network,
       limits,
     });
     const excerpt = keepBeginning(output);
-    const ended = await runSandbox(starter, host.pipes, { root, env, script: task.script, command }, excerpt, options);
+    const input = { root, env, script: task.script, command, network };
+    const ended = await runSandbox(starter, host.pipes, input, excerpt, options);
     const outOfMemory = ended.code !== 0 && (starter.group?.memoryKills() ?? 0) > killsBefore;
     if (!ended.ran && !ended.cancelled && !outOfMemory) throw notStarted(excerpt.text());
     const reason = ended.cancelled ? 'cancelled' : outOfMemory ? 'out of memory' : undefined;
