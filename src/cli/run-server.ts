@@ -11,7 +11,6 @@ import { parseDuration } from '../config/units.ts';
 import { InputError, messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
 import { isRefName } from '../forges/ref-name.ts';
-import { createGit } from '../git/git.ts';
 import { createAllowList } from '../intake/allow-list.ts';
 import { createDeliveries } from '../intake/deliveries.ts';
 import { createPlanner } from '../intake/planner.ts';
@@ -37,6 +36,7 @@ import { dataFolder } from './data-folder.ts';
 import { gaugesOf } from './gauges.ts';
 import { createLogger } from './logger.ts';
 import { findMissedPushes } from './missed-pushes.ts';
+import { openGit } from './open-git.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { recordRun } from './record-run.ts';
 import { keepSweeping } from './sweeping.ts';
@@ -101,11 +101,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const feed = createFeed(subscriber);
   const announced = announceLogs(logs, (message) => runs.store.notify(message));
   const artifacts = createArtifactStore(data.artifacts);
-  const git = createGit({
-    folder: data.mirrors,
-    allowFile: settings.IMPGEM_ALLOW_FILE,
-    fetchTimeoutMs: parseDuration(settings.IMPGEM_FETCH_TIMEOUT) ?? 120_000,
-  });
+  const git = openGit(settings, data.mirrors);
   const allowed = createAllowList(settings.IMPGEM_ALLOW_REPOSITORIES);
   const planner = createPlanner({
     forges,

@@ -7,7 +7,6 @@ import type { Settings } from '../config/schema.ts';
 import { parseDuration, parseSize } from '../config/units.ts';
 import { messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
-import { createGit } from '../git/git.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { createFeed } from '../queue/feed.ts';
 import { type TicketPayload, consume } from '../queue/queues.ts';
@@ -26,6 +25,7 @@ import { dataFolder } from './data-folder.ts';
 import { jobDefaults } from './job-defaults.ts';
 import { createJobConsumers } from './job-consumers.ts';
 import { createLogger } from './logger.ts';
+import { openGit } from './open-git.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { createPresence } from './presence.ts';
 import { createWorkspaces } from './workspaces.ts';
@@ -79,14 +79,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const logs = announceLogs(stores.logs, (message) => runs.store.notify(message));
   const { artifacts } = stores;
   const caches = createCacheStore(data.caches);
-  const workspaces = createWorkspaces(
-    createGit({
-      folder: data.mirrors,
-      allowFile: settings.IMPGEM_ALLOW_FILE,
-      fetchTimeoutMs: parseDuration(settings.IMPGEM_FETCH_TIMEOUT) ?? 120_000,
-    }),
-    forges,
-  );
+  const workspaces = createWorkspaces(openGit(settings, data.mirrors), forges);
 
   const source = createJobSource({
     worker: name,

@@ -184,6 +184,17 @@ export const SettingsSchema = Type.Object(
       form: 'a duration such as 90s, 10m or 1h',
       description: 'Time limit of a git fetch.',
     }),
+    IMPGEM_CLONE_LIMIT: Type.String({
+      default: '20g',
+      pattern: '^[0-9]+[kmgKMG]?$',
+      form: 'a size such as 500m or 20g',
+      description: 'Most bytes that one fetch may bring, and that the files of a commit may have.',
+    }),
+    IMPGEM_CLONE_FILES: Type.Integer({
+      default: 1_000_000,
+      minimum: 1,
+      description: 'Most files that a commit may have.',
+    }),
     IMPGEM_PULL_POLICY: Type.Union([Type.Literal('missing'), Type.Literal('always')], {
       default: 'missing',
       description: 'When images are pulled.',

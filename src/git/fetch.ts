@@ -1,8 +1,9 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
+import { runBoundedFetch } from './bounded-fetch.ts';
 import { mirrorRef } from './mirror.ts';
-import { type GitCall, runGit } from './run-git.ts';
+import type { GitCall } from './run-git.ts';
 
 const FETCH = [
   'fetch',
@@ -23,6 +24,7 @@ export async function fetchRef(
   ref: string,
   sha: string | undefined,
   also: string[],
+  maxBytes: number,
 ): Promise<void> {
   const others = also.map(refspec);
   const wanted = sha === undefined ? undefined : `+${sha}:${mirrorRef(ref)}`;
@@ -36,7 +38,7 @@ export async function fetchRef(
   let refused: unknown;
   for (const refspecs of tries) {
     try {
-      await fetchOnce(call, refspecs);
+      await fetchOnce(call, refspecs, maxBytes);
       return;
     } catch (error) {
       if (!isNotThere(error)) throw explained(error);
@@ -50,16 +52,16 @@ function refspec(ref: string): string {
   return `+${ref}:${mirrorRef(ref)}`;
 }
 
-async function fetchOnce(call: Omit<GitCall, 'args'>, refspecs: string[]): Promise<void> {
+async function fetchOnce(call: Omit<GitCall, 'args'>, refspecs: string[], maxBytes: number): Promise<void> {
   const url = call.source?.url ?? '';
   const args = [...FETCH, '--end-of-options', url, ...refspecs];
   try {
-    await runGit({ ...call, args });
+    await runBoundedFetch({ ...call, args }, maxBytes);
   } catch (error) {
     if (!/\.lock': File exists/.test(causeOf(error))) throw error;
     // Left by a git that was killed: we hold the mirror's lock, so that no other git writes here.
     await removeLocks(call.gitDir);
-    await runGit({ ...call, args });
+    await runBoundedFetch({ ...call, args }, maxBytes);
   }
 }
 

@@ -49,6 +49,8 @@ export function gitEnvironment(options: GitEnvironmentOptions): Record<string, s
     GIT_SSH_COMMAND:
       'ssh -oBatchMode=yes -oStrictHostKeyChecking=accept-new -oConnectTimeout=15 -oServerAliveInterval=15',
     GIT_OPTIONAL_LOCKS: '0',
+    // One object that unpacks to more ends git, not the machine. Large files are streamed, and need none of it.
+    GIT_ALLOC_LIMIT: '2g',
   };
   for (const name of PASSED_ON) {
     const value = process.env[name];

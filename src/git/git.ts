@@ -4,6 +4,7 @@ import { ImpGemError, InputError } from '../errors.ts';
 import type { CloneSource } from '../forges/forge.ts';
 import { isObjectId, isRefName } from '../forges/ref-name.ts';
 import { type Change, changedPaths } from './changed-paths.ts';
+import type { CloneLimits } from './check-out.ts';
 import { checkCloneUrl } from './clone-url.ts';
 import { explained, fetchRef } from './fetch.ts';
 import { ensureMirror, exists, mirrorPath, mirrorRef } from './mirror.ts';
@@ -19,6 +20,10 @@ export interface GitOptions {
   allowFile: boolean;
   /** ms that one git process may take. */
   fetchTimeoutMs: number;
+  /** Default: 20 GiB and a million files. */
+  limits?: CloneLimits;
+  /** Whether `forge/owner/name` may be fetched as a submodule. Default: whatever the token may read. */
+  allows?: (repository: string) => boolean;
 }
 
 interface CommitRequest {
@@ -36,6 +41,7 @@ interface CommitRequest {
 export const FILE_LIMIT = 6 * 1024 * 1024;
 /** Bytes of a list of refs: about 200,000 of them. */
 const REFS_LIMIT = 16 * 1024 * 1024;
+const LIMITS: CloneLimits = { bytes: 20 * 1024 ** 3, files: 1_000_000 };
 const SAFE_PATH = /^(?!\/)(?!.*\/\/)(?!(?:.*\/)?\.\.?(?:\/|$))[^\p{Cc}]+(?<!\/)$/u;
 
 /** Mirrors and what is read from them. One per process; every method may be called at any time. */
@@ -60,6 +66,7 @@ export interface Git {
 }
 
 export function createGit(options: GitOptions): Git {
+  const { limits = LIMITS, allows = () => true } = options;
   const withLock = createMirrorLock({ staleMs: 2 * options.fetchTimeoutMs + 10_000 });
 
   function call(repository: string, more: Partial<GitCall> = {}): Omit<GitCall, 'args'> {
@@ -104,7 +111,7 @@ export function createGit(options: GitOptions): Git {
       const brought = waited ? await find() : undefined;
       if (brought) return brought;
       await ensureMirror(remote.gitDir, sha);
-      await fetchRef(remote, ref, sha, also);
+      await fetchRef(remote, ref, sha, also, limits.bytes);
       await packMirror(remote);
       const commit = await findCommit(repository, sha ?? mirrorRef(ref));
       if (!commit) throw new ImpGemError('commit-unknown', `The remote has no commit ${sha ?? ref}`);
@@ -127,14 +134,16 @@ export function createGit(options: GitOptions): Git {
     if (branch !== undefined) checkRef(`refs/heads/${branch}`);
     if (tag !== undefined) checkRef(`refs/tags/${tag}`);
     const local = call(repository, signal ? { signal } : {});
+    const forge = repository.split('/')[0] ?? '';
+    const rules = { limits, allows: (path: string) => allows(`${forge}/${path}`) };
     const isKnown = await exists(join(local.gitDir, 'HEAD'));
     try {
-      if (isKnown) return await fillWorkspace(local, workspace);
+      if (isKnown) return await fillWorkspace(local, workspace, rules);
     } catch (error) {
       if (!(error instanceof ImpGemError) || error.code !== 'commit-unknown') throw error;
     }
     await fetchCommit(source, repository, { ref, sha }, signal);
-    return fillWorkspace(local, workspace);
+    return fillWorkspace(local, workspace, rules);
   }
 
   async function lsRemote(source: CloneSource, repository: string, signal?: AbortSignal): Promise<Map<string, string>> {

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { ImpGemError } from '../errors.ts';
 import type { CloneSource } from '../forges/forge.ts';
 import { isObjectId } from '../forges/ref-name.ts';
+import { runBoundedFetch } from './bounded-fetch.ts';
+import { checkOut, type CloneLimits } from './check-out.ts';
 import { checkCloneUrl } from './clone-url.ts';
 import { explained } from './fetch.ts';
 import { repositoryConfig } from './mirror.ts';
@@ -15,18 +17,27 @@ interface Submodule {
   sha: string;
 }
 
+export interface CloneRules {
+  /** For each tree, and each fetch. */
+  limits: CloneLimits;
+  /** Whether `owner/name` of the same forge may be fetched. */
+  allows(path: string): boolean;
+}
+
 const MOST = 100;
 const DEEPEST = 5;
 
 /**
  * Fetches the submodules of a fresh workspace at the commits that it names, one commit deep, and theirs in turn. Only
- * repositories of the same forge: any other address could lead inside our network. ImpGemError `submodule-refused`.
+ * repositories of the same forge that the operator allows: any other address could lead inside our network. ImpGemError
+ * `submodule-refused`.
  * We do it ourselves: `git submodule` takes commands and addresses from the repository (CVE-2024-32002 and kin).
  */
 export async function fillSubmodules(
   call: Omit<GitCall, 'args'>,
   folder: string,
   source: CloneSource,
+  rules: CloneRules,
   depth = 0,
 ): Promise<void> {
   const inside = { ...call, gitDir: join(folder, '.git'), workTree: folder };
@@ -37,14 +48,16 @@ export async function fillSubmodules(
   for (const submodule of found) {
     const from = { ...source, url: submoduleUrl(submodule, source.url) };
     checkCloneUrl(from.url, call.allowFile);
+    const [, path = ''] = /([^/]+\/[^/]+)\.git$/.exec(from.url) ?? [];
+    if (!rules.allows(path)) refuse(submodule, `is ${path}, which is not in IMPGEM_ALLOW_REPOSITORIES`);
     const target = join(folder, submodule.path);
     // git has made an empty folder for it; anything else is a trick.
     if (!(await lstat(target)).isDirectory() || (await realpath(target)) !== join(root, submodule.path))
       refuse(submodule, 'is not a folder');
-    await fetchInto({ ...call, source: from }, target, submodule.sha);
+    await fetchInto({ ...call, source: from }, target, submodule.sha, rules.limits);
     const name = submodule.name.replace(/["\\]/g, '\\$&');
     await appendFile(join(folder, '.git/config'), `[submodule "${name}"]\n\tactive = true\n\turl = ${from.url}\n`);
-    await fillSubmodules(call, target, from, depth + 1);
+    await fillSubmodules(call, target, from, rules, depth + 1);
   }
 }
 
@@ -113,7 +126,7 @@ function resolveRelative(url: string, parent: string): string {
   return parts.join('/');
 }
 
-async function fetchInto(call: Omit<GitCall, 'args'>, folder: string, sha: string): Promise<void> {
+async function fetchInto(call: Omit<GitCall, 'args'>, folder: string, sha: string, limits: CloneLimits): Promise<void> {
   const gitDir = join(folder, '.git');
   const url = call.source?.url ?? '';
   await mkdir(join(gitDir, 'objects/info'), { recursive: true });
@@ -123,11 +136,11 @@ async function fetchInto(call: Omit<GitCall, 'args'>, folder: string, sha: strin
   await writeFile(join(gitDir, 'HEAD'), `${sha}\n`);
   const args = ['fetch', '--verbose', '--depth=1', '--no-tags', '--no-write-fetch-head', '--no-recurse-submodules'];
   try {
-    await runGit({ ...call, gitDir, args: [...args, '--end-of-options', url, sha] });
+    await runBoundedFetch({ ...call, gitDir, args: [...args, '--end-of-options', url, sha] }, limits.bytes);
   } catch (error) {
     throw explained(error);
   }
-  await runGit({ ...call, gitDir, workTree: folder, args: ['reset', '--hard'] });
+  await checkOut({ ...call, gitDir, workTree: folder }, limits);
 }
 
 function refuse(submodule: Submodule, problem: string): never {

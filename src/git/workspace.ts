@@ -1,13 +1,13 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImpGemError, InfrastructureError } from '../errors.ts';
 import { STEP_PATHS } from '../executors/executor.ts';
 import type { CloneSource } from '../forges/forge.ts';
 import type { CloneSpec } from '../runs/plan.ts';
+import { checkOut } from './check-out.ts';
 import { fillLargeFiles } from './large-files.ts';
 import { mirrorRef, repositoryConfig, usesSha256 } from './mirror.ts';
 import { type GitCall, runGit } from './run-git.ts';
-import { fillSubmodules } from './submodules.ts';
+import { type CloneRules, fillSubmodules } from './submodules.ts';
 
 export interface WorkspaceOptions {
   /** Exists and is empty. */
@@ -32,6 +32,7 @@ export interface WorkspaceOptions {
 export async function fillWorkspace(
   call: Omit<GitCall, 'args'>,
   options: WorkspaceOptions,
+  rules: CloneRules,
 ): Promise<{ objects?: string }> {
   const { folder, sha, clone, branch } = options;
   const objects = join(call.gitDir, 'objects');
@@ -47,8 +48,8 @@ export async function fillWorkspace(
     writeFile(join(gitDir, 'packed-refs'), await packedRefs(call.gitDir, options)),
     clone.depth > 0 ? writeFile(join(gitDir, 'shallow'), await boundary(call, sha, clone.depth)) : undefined,
   ]);
-  await checkOut({ ...call, gitDir, workTree: folder });
-  if (clone.submodules) await fillSubmodules(call, folder, options.source);
+  await checkOut({ ...call, gitDir, workTree: folder }, rules.limits);
+  if (clone.submodules) await fillSubmodules(call, folder, options.source, rules);
   if (clone.lfs) await fillLargeFiles({ ...call, gitDir, workTree: folder, source: options.source });
   await Promise.all([
     rm(join(gitDir, 'ORIG_HEAD'), { force: true }),
@@ -57,23 +58,6 @@ export async function fillWorkspace(
     writeFile(alternates, `${STEP_PATHS.objects}\n`),
   ]);
   return { objects };
-}
-
-async function checkOut(call: Omit<GitCall, 'args'>): Promise<void> {
-  try {
-    // It says `HEAD is now at`: simple-git waits 50 ms for a command that says nothing.
-    await runGit({ ...call, args: ['reset', '--hard'], settings: [['core.logAllRefUpdates', 'false']] });
-  } catch (error) {
-    if (error instanceof InfrastructureError && error.code === 'git-failed' && isMissing(error.cause))
-      throw new ImpGemError('commit-unknown', 'The mirror does not have the commit', { cause: error });
-    throw error;
-  }
-}
-
-function isMissing(cause: unknown): boolean {
-  return (
-    cause instanceof Error && /parse object|bad object|valid ref|unable to read|ambiguous argument/i.test(cause.message)
-  );
 }
 
 async function workspaceConfig(mirror: string, url: string): Promise<string> {

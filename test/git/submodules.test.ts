@@ -3,6 +3,7 @@ import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createGit, type Git } from '../../src/git/git.ts';
+import { createAllowList } from '../../src/intake/allow-list.ts';
 import {
   git as plain,
   type GitServer,
@@ -62,12 +63,12 @@ async function link(
   return commit;
 }
 
-async function make(sha: string, clone = CLONE): Promise<string> {
+async function make(sha: string, clone = CLONE, from = git): Promise<string> {
   const folder = join(temp.path, `workspace-${++counter}`);
   await mkdir(folder);
   const source = { url: `${server.url}/maria/gem.git`, credentials: CREDENTIALS };
   const repository = 'gitea/maria/gem';
-  await git.createWorkspace(repository, { folder, source, ref: 'refs/heads/main', sha, clone, branch: 'main' });
+  await from.createWorkspace(repository, { folder, source, ref: 'refs/heads/main', sha, clone, branch: 'main' });
   return folder;
 }
 
@@ -110,6 +111,32 @@ test.each([
   await expect(make(sha)).rejects.toMatchObject({ code: 'submodule-refused' });
   expect(server.requests.slice(before).filter((line) => line.includes('lib'))).toEqual([]);
   expect(existsSync('/tmp/impgem-submodule-canary')).toBe(false);
+});
+
+test('another server on the same host hears nothing, and no token', async () => {
+  const other = await startGitServer({ root: join(temp.path, 'remotes') });
+  try {
+    const sha = await link(parent, { bad: { url: `${other.url}/lib/tool.git`, sha: librarySha } });
+    await expect(make(sha)).rejects.toMatchObject({ code: 'submodule-refused' });
+    expect(other.requests).toEqual([]);
+  } finally {
+    await other.close();
+  }
+});
+
+test.each(['maria/*', 'maria/*,lib/tool'])('only repositories of %s are fetched', async (globs) => {
+  const list = globs.split(',').map((glob) => `gitea/${glob}`);
+  const allows = createAllowList(list.join(','));
+  const careful = createGit({ folder: join(temp.path, 'mirrors'), allowFile: false, fetchTimeoutMs: 30_000, allows });
+  const sha = await link(parent, { 'vendor/tool': { url: '../../lib/tool.git', sha: librarySha } });
+  const before = server.requests.length;
+  await expect(make(sha, CLONE, careful)).rejects.toMatchObject({
+    code: 'submodule-refused',
+    message: expect.stringMatching(/is lib\/(tool|inner), which is not in IMPGEM_ALLOW_REPOSITORIES/) as string,
+  });
+  const asked = server.requests.slice(before).join();
+  expect(asked.includes('lib/tool')).toBe(list.length > 1);
+  expect(asked).not.toContain('lib/inner');
 });
 
 test('a submodule whose commit is gone is an error that says so', async () => {
