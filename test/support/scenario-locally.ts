@@ -15,7 +15,11 @@ interface LocalEnd {
 type LocalRun = Pick<Run, 'id' | 'pipeline' | 'state' | 'reason'> & { jobs: Job[]; logs: string; artifacts?: string };
 
 /** Undefined in the place of an event that cannot happen locally. */
-export async function playLocally(folder: string, scenario: PlayedScenario): Promise<(LocalEnd | undefined)[]> {
+export async function playLocally(
+  folder: string,
+  scenario: PlayedScenario,
+  env: Record<string, string>,
+): Promise<(LocalEnd | undefined)[]> {
   const commit = async (files: Record<string, string | null>, message: string): Promise<void> => {
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(folder, path)), { recursive: true });
@@ -35,7 +39,7 @@ export async function playLocally(folder: string, scenario: PlayedScenario): Pro
     const files = index === 0 && !scenario.base ? scenario.files : {};
     if (!happening.again) await commit({ ...files, ...happening.files }, message);
     if (happening.notLocally !== undefined) ends.push(undefined);
-    else ends.push(await runHere(folder, happening, scenario, index > 0 || scenario.base === true));
+    else ends.push(await runHere(folder, happening, scenario, index > 0 || scenario.base === true, env));
   }
   return ends;
 }
@@ -45,6 +49,7 @@ async function runHere(
   { event = 'push', tag, files }: Happening,
   { secrets = {} }: PlayedScenario,
   hasBase: boolean,
+  env: Record<string, string>,
 ): Promise<LocalEnd> {
   const args = ['run', '--json', '--event', event];
   if (tag !== undefined) args.push('--tag', tag);
@@ -58,8 +63,8 @@ async function runHere(
     env: {
       PATH: process.env['PATH'] ?? '',
       HOME: dirname(folder),
-      IMPGEM_EXECUTOR: 'sandbox',
       IMPGEM_CONCURRENCY: '4',
+      ...env,
     },
   });
   child.stdin.end(

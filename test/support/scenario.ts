@@ -16,6 +16,8 @@ interface Scenario {
   secrets?: Record<string, string>;
   /** Why the server cannot do it. */
   notOnServer?: string;
+  /** What only the sandbox does so. */
+  notInContainers?: string;
   /** What stands at the forge in the end, by context, where it is not simply what each job ended as. */
   statuses?: Record<string, string>;
   events: Happening[];
@@ -88,7 +90,7 @@ const PORT = '28471';
 /** A scenario of one event may leave `events` out. */
 export function readScenario(name: string): PlayedScenario {
   const folder = join(SCENARIOS, name);
-  const { events, base, secrets, notOnServer, statuses, ...only } = JSON.parse(
+  const { events, base, secrets, notOnServer, notInContainers, statuses, ...only } = JSON.parse(
     readFileSync(join(folder, 'expected.json'), 'utf8'),
   ) as Partial<Scenario> & Happening;
   const paths = readdirSync(folder, { recursive: true, withFileTypes: true })
@@ -99,6 +101,7 @@ export function readScenario(name: string): PlayedScenario {
     ...(base === undefined ? {} : { base }),
     ...(secrets === undefined ? {} : { secrets }),
     ...(notOnServer === undefined ? {} : { notOnServer }),
+    ...(notInContainers === undefined ? {} : { notInContainers }),
     ...(statuses === undefined ? {} : { statuses }),
     events: events ?? [only],
     files: Object.fromEntries(paths.map((path) => [relative(folder, path), readFileSync(path, 'utf8')])),

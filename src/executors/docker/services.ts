@@ -1,6 +1,7 @@
 /** Services of a job: containers on its network, found by name, their output kept by the engine. */
 import { join } from 'node:path';
 import { ImpGemError } from '../../errors.ts';
+import { serviceEnded, serviceNotReady } from '../service-failures.ts';
 import type { JobContext, Output, Service, ServiceTask, StartOptions } from '../executor.ts';
 import { environmentOf, shellCommand } from '../shell.ts';
 import { bindsOf, containerOptions } from './container-spec.ts';
@@ -101,11 +102,7 @@ export async function untilReady(
   ]).finally(() => giveUp.abort());
   probe.catch(() => undefined);
   signal.throwIfAborted();
-  if ('endedWith' in outcome)
-    throw new ImpGemError(
-      'service-failed',
-      `The service ${service.name} ended with exit code ${outcome.endedWith} before it was ready`,
-    );
+  if ('endedWith' in outcome) throw serviceEnded(service.name, outcome.endedWith);
   if (outcome.code === 0) return;
   if (outcome.code === 126)
     throw new ImpGemError(
@@ -113,9 +110,7 @@ export async function untilReady(
       `Whether port and service ${service.name} are ready cannot be asked: the job's image has neither bash nor nc. Use ready: { command }`,
     );
   const ended = await Promise.race([started.ended, Promise.resolve(undefined)]);
-  if (ended !== undefined)
-    throw new ImpGemError('service-failed', `The service ${service.name} ended with exit code ${ended}`);
-  throw new ImpGemError('service-not-ready', `The service ${service.name} was not ready after ${timeoutMs} ms`);
+  throw ended === undefined ? serviceNotReady(service.name, timeoutMs) : serviceEnded(service.name, ended);
 }
 
 /** A command cannot be run in a service that has ended meanwhile: then that is what happened. */

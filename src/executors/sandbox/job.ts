@@ -6,7 +6,7 @@ import { ImpGemError, messageOf } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
 import type { SandboxHost } from './host.ts';
 import type { JobNetwork } from './network.ts';
-import { checkService, hostsOf, untilReady } from './services.ts';
+import { checkService, hostsOf, type Readiness, untilReady } from './services.ts';
 import { runStep, type StepTask } from './step.ts';
 
 const TERMINATED = 143;
@@ -89,11 +89,11 @@ export function createJobSandbox(
     // Whoever waits for the end hears of a failing output; nobody has to.
     ended.catch(() => undefined);
     let probes = 0;
-    const probe = async (command: string, signal: AbortSignal): Promise<number> => {
+    const probe: Readiness['probe'] = async (command, shell, signal) => {
       probes += 1;
       const id = `ready-${service.name}-${probes}`;
       const quiet = { write: () => Promise.resolve() };
-      return (await run({ ...base, id, script: command }, quiet, { signal, graceMs: 0 })).code;
+      return (await run({ ...base, id, script: command, shell }, quiet, { signal, graceMs: 0 })).code;
     };
     try {
       await untilReady(service, { ended, probe, signal: options.signal });

@@ -1,7 +1,8 @@
 /** Services of a job: scripts in sandboxes of their own beside the steps, found under their names on the loopback. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { ImpGemError } from '../../errors.ts';
-import type { ServiceTask } from '../executor.ts';
+import { serviceEnded, serviceNotReady } from '../service-failures.ts';
+import type { ServiceTask, Task } from '../executor.ts';
 
 const BETWEEN_TRIES_MS = 100;
 
@@ -28,7 +29,7 @@ export interface Readiness {
   /** Resolves with the code when the service has ended. */
   ended: Promise<number>;
   /** Runs a command beside the service; resolves with its exit code. */
-  probe: (command: string, signal: AbortSignal) => Promise<number>;
+  probe: (command: string, shell: Task['shell'], signal: AbortSignal) => Promise<number>;
   signal: AbortSignal;
 }
 
@@ -38,8 +39,10 @@ export async function untilReady(service: ServiceTask, readiness: Readiness): Pr
   if (ready === undefined) return;
   const over = new AbortController();
   const stop = AbortSignal.any([over.signal, readiness.signal]);
-  const command = 'port' in ready ? untilPort(ready.port) : ready.command;
-  const isReady = (): Promise<boolean> => readiness.probe(command, stop).then((code) => code === 0 && !stop.aborted);
+  // The command of an author is run by `sh` in every executor: an image of a service seldom has more.
+  const [command, shell] = 'port' in ready ? [untilPort(ready.port), 'bash' as const] : [ready.command, 'sh' as const];
+  const isReady = (): Promise<boolean> =>
+    readiness.probe(command, shell, stop).then((code) => code === 0 && !stop.aborted);
   const poll = async (): Promise<'ready' | 'stopped'> => {
     while (!stop.aborted) {
       if (await isReady()) return 'ready';
@@ -54,16 +57,8 @@ export async function untilReady(service: ServiceTask, readiness: Readiness): Pr
     if (outcome === 'ready') return;
     if (readiness.signal.aborted)
       throw new ImpGemError('cancelled', `Waiting for service ${service.name} was cancelled.`);
-    if (typeof outcome === 'object') {
-      throw new ImpGemError(
-        'service-failed',
-        `Service ${service.name} ended with code ${outcome.code} before it was ready.`,
-      );
-    }
-    throw new ImpGemError(
-      'service-not-ready',
-      `Service ${service.name} was not ready within ${ready.timeoutMs / 1000} s.`,
-    );
+    if (typeof outcome === 'object') throw serviceEnded(service.name, outcome.code);
+    throw serviceNotReady(service.name, ready.timeoutMs);
   } finally {
     over.abort();
     // A probe that still runs is part of the job: it has ended before anyone disposes of that.
