@@ -37,7 +37,7 @@ const READ_ONLY = new Set(['UID', 'EUID', 'PPID', 'BASHOPTS', 'SHELLOPTS', 'BASH
 /** The commands that run `task`, for the stdin of the entry process. */
 export function renderCommands(task: Task, nonce: string, entry: Entry): string {
   // The PATH of the image stands unless the task has its own.
-  const { PATH, ...environment } = environmentOf({ env: trustWorkspace(task.env), path: [] });
+  const { PATH, ...environment } = environmentOf({ env: task.env, path: [] });
   const path = [...task.path, ...(task.env['PATH'] === undefined ? [] : [PATH ?? ''])].join(':');
   const plain = Object.entries(environment).filter(([name]) => isPlain(name));
   const odd = Object.entries(environment).filter(([name]) => !isPlain(name));
@@ -67,21 +67,6 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
     '}',
     '',
   ].join('\n');
-}
-
-/**
- * Git refuses a repository of another user. The workspace is the step's own user's, but a script may change its user; and
- * none of them could do harm by it that it cannot do anyway.
- */
-function trustWorkspace(env: Record<string, string>): Record<string, string> {
-  const count = Number(env['GIT_CONFIG_COUNT'] ?? 0);
-  if (!Number.isSafeInteger(count) || count < 0) return env;
-  return {
-    ...env,
-    GIT_CONFIG_COUNT: String(count + 1),
-    [`GIT_CONFIG_KEY_${count}`]: 'safe.directory',
-    [`GIT_CONFIG_VALUE_${count}`]: STEP_PATHS.workspace,
-  };
 }
 
 function isPlain(name: string): boolean {

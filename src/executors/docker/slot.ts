@@ -104,6 +104,8 @@ async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | u
         network: networkName(slot.id),
         limits: HOLDER_LIMITS,
         binds: slot.volumes ? holderBinds(slot.volumes) : filesOf(slot.folder),
+        // What changes the owner of files in it must be root.
+        user: '0',
         stdin: false,
         log: 'none',
       }),
