@@ -33,9 +33,23 @@ export class InfrastructureError extends ImpGemError {
 
 /** Another worker owns the job now (its fence is higher): stop at once, dispose of nothing, write nothing more. */
 export class LostJobError extends ImpGemError {
-  override readonly name = 'LostJobError';
-  constructor(what: string) {
-    super('job-lost', `${what} was handed to another worker`);
+  override readonly name: string = 'LostJobError';
+  constructor(what: string, message = `${what} was handed to another worker`) {
+    super('job-lost', message);
+  }
+}
+
+/**
+ * What runs the job's tasks is away: the worker gives the job back. `gone`: nothing of it can be carried on, and the next
+ * worker must start it over.
+ */
+export class ExecutorLostError extends LostJobError {
+  override readonly name = 'ExecutorLostError';
+  readonly gone: boolean;
+  constructor(reason: string, { gone, cause }: { gone: boolean; cause?: unknown }) {
+    super('', reason);
+    this.gone = gone;
+    this.cause = cause;
   }
 }
 

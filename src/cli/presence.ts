@@ -1,4 +1,4 @@
-/** A worker's presence: it says that it lives, and takes no job while its disk is nearly full. */
+/** A worker's presence: it says that it lives, and takes no job while it could not run it. */
 import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { processStart } from '../process-start.ts';
@@ -11,6 +11,8 @@ export interface PresenceDeps {
   /** Where jobs work; below this many free bytes no job is taken. */
   folder: string;
   minFreeBytes: number;
+  /** What else keeps it from running jobs, in words. */
+  trouble: () => Promise<string | undefined>;
   /** Hears why no job is taken from now on, or undefined when they are again. */
   onPause: (why: string | undefined) => void;
 }
@@ -23,7 +25,8 @@ export interface Presence {
   hasDouble(): Promise<boolean>;
 }
 
-export function createPresence({ workers, name, labels, folder, minFreeBytes, onPause }: PresenceDeps): Presence {
+export function createPresence(deps: PresenceDeps): Presence {
+  const { workers, name, labels, folder, minFreeBytes, onPause } = deps;
   const self: WorkerEntry = {
     name,
     labels,
@@ -33,12 +36,15 @@ export function createPresence({ workers, name, labels, folder, minFreeBytes, on
   };
   let paused: string | undefined;
   let left = false;
+  async function diskTrouble(): Promise<string | undefined> {
+    const { bavail, bsize } = await statfs(folder);
+    const free = bavail * bsize;
+    return free < minFreeBytes ? `only ${Math.floor(free / 1024 ** 2)} MB free on its disk` : undefined;
+  }
   return {
     async beat() {
       if (left) return;
-      const { bavail, bsize } = await statfs(folder);
-      const free = bavail * bsize;
-      const why = free < minFreeBytes ? `only ${Math.floor(free / 1024 ** 2)} MB free on its disk` : undefined;
+      const why = (await diskTrouble()) ?? (await deps.trouble());
       if ((why === undefined) !== (paused === undefined)) onPause(why);
       paused = why;
       await workers.beat(paused === undefined ? self : { ...self, paused });

@@ -124,7 +124,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       folder: data.work,
       defaults: jobDefaults(settings),
     });
-    const done = work(held, { runner, detach: detach.signal, log });
+    const done = work(held, { runner, detach: detach.signal, onExecutorLost: () => presence.beat(), log });
     running.add(done);
     await done.finally(() => running.delete(done));
     // Not waited for: the next job's slot must not pay for this one's removal.
@@ -148,6 +148,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     labels,
     folder: data.work,
     minFreeBytes: parseSize(settings.IMPGEM_MIN_FREE_DISK) ?? 0,
+    trouble: async () => executor.trouble?.(),
     onPause: (why) => {
       if (why === undefined) log.info('takes jobs again');
       else log.warn(`takes no job: ${why}`);

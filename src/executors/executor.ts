@@ -104,6 +104,7 @@ export interface Service {
   ended: Promise<number>;
 }
 
+/** Calls of a sandbox throw ExecutorLostError when what it lives in has died, or does not answer. */
 export interface JobSandbox {
   /** Runs one task to its end. Output is complete when it settles. */
   start(task: Task, output: Output, options: StartOptions): Promise<Exit>;
@@ -143,6 +144,8 @@ export interface Executor {
   adopt(job: JobContext): Promise<AdoptedJob | undefined>;
   /** Removes what no live job owns. */
   reap(isLive: (owner: JobOwner) => boolean): Promise<number>;
+  /** Why no job can be run now (`the Docker engine does not answer`); undefined: nothing is wrong. */
+  trouble?(): Promise<string | undefined>;
   /** Removes the folder of a job that is disposed of or nobody's, whoever owns what its steps left there. */
   removeFolder(folder: string): Promise<void>;
   /** One line for logs and `impgem doctor`: version, what it can and cannot do. */

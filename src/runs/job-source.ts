@@ -90,10 +90,13 @@ export function createJobSource(deps: JobSourceDeps): JobSource {
           await deps.lifecycle.end(lease.run, lease.job, lease.fence, rest, result);
           await letGo();
         },
-        async handBack() {
+        async handBack(loss) {
           const rest = await news.drain();
           if (rest.length > 0) await deps.lifecycle.reportSteps(lease.run, lease.job, lease.fence, rest);
-          await deps.lifecycle.release(lease.run, lease.job, lease.fence, { counts: false, reason: 'handed over' });
+          await deps.lifecycle.release(lease.run, lease.job, lease.fence, {
+            counts: loss !== undefined,
+            reason: loss ?? 'handed over',
+          });
           await letGo();
         },
       };

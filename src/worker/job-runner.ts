@@ -2,7 +2,7 @@
  * One job from claim to end: workspace, sandbox, services, steps, outputs, clean-up. It is handed its ports and its
  * executor and knows neither Redis nor HTTP: `impgem worker` and `impgem run` differ only in what they hand in.
  */
-import { LostJobError } from '../errors.ts';
+import { ExecutorLostError, LostJobError } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import type { Limits } from '../runs/plan.ts';
 import { type BegunJob, beginJob } from './begin-job.ts';
@@ -40,7 +40,7 @@ export interface JobRunner {
   /**
    * Runs the job, or carries on one whose worker died. Gives its outcome; a failing job is a result.
    * Throws ImpGemError `adoption-failed`, before anything else is done, when the job was begun and nothing of it is alive:
-   * the caller then begins a new attempt. Throws LostJobError when another worker has the job now.
+   * the caller then begins a new attempt. Throws ExecutorLostError when what runs its tasks is away, LostJobError when another worker has the job now.
    */
   run(assignment: Assignment, control: JobControl): Promise<JobResult | 'detached'>;
   /** Settles when what is cleaned up in the background is gone; rejects with the first failure to remove something. */
@@ -57,8 +57,14 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
     removals.add(removal);
   };
 
-  const remove = (begun: BegunJob): Promise<void> => 
+  const remove = (begun: BegunJob): Promise<void> =>
     begun.dispose().then(() => deps.executor.removeFolder(begun.folder.path));
+
+  /** What the executor cannot remove now, it finds later by itself; without its folder nobody adopts the job. */
+  const clearAway = async (begun: BegunJob): Promise<void> => {
+    await begun.dispose().catch(() => undefined);
+    await deps.executor.removeFolder(begun.folder.path);
+  };
 
   const runJob = async (assignment: Assignment, control: JobControl, loss: Loss): Promise<JobResult | 'detached'> => {
     const begun = await beginJob({ ...deps, ports: loss.ports, assignment });
@@ -70,7 +76,8 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
       loss.cutOff();
       if (!(error instanceof LostJobError)) throw error;
       // What nobody can adopt must not run on beside the next attempt.
-      if (deps.executor.adopts) await begun.letGo();
+      if (error instanceof ExecutorLostError && error.gone) await clearAway(begun);
+      else if (deps.executor.adopts) await begun.letGo();
       else removeInBackground(remove(begun));
       if (control.detach.aborted) return 'detached';
       throw error;

@@ -120,5 +120,6 @@ export interface HeldJob {
   /** Starts the job over: what was to be adopted is gone. */
   beginAttempt(note: string): Promise<Assignment>;
   end(result: JobResult): Promise<void>;
-  handBack(): Promise<void>;
+  /** For another worker; `loss`: what it ran in is away, which counts against the job. */
+  handBack(loss?: string): Promise<void>;
 }

@@ -1,5 +1,5 @@
 /** One ticket from claim to end: adopt what still runs, or start over, and record how it ended. */
-import { ImpGemError, LostJobError, messageOf } from '../errors.ts';
+import { ExecutorLostError, ImpGemError, LostJobError, messageOf } from '../errors.ts';
 import type { JobRunner } from './job-runner.ts';
 import type { HeldJob, JobResult } from './ports.ts';
 
@@ -8,6 +8,8 @@ export interface WorkDeps {
   runner: Pick<JobRunner, 'run'>;
   /** Aborts when the worker is told to stop: jobs are handed over, not ended. */
   detach: AbortSignal;
+  /** What runs tasks is away: nothing more is to be claimed until it is back. The job is given back after this. */
+  onExecutorLost(): Promise<void>;
   log: { info(fields: object, message: string): void; error(fields: object, message: string): void };
 }
 
@@ -33,14 +35,20 @@ export async function work(held: HeldJob, deps: WorkDeps): Promise<void> {
     else await held.end(outcome);
     deps.log.info({ ...fields, state: outcome === 'detached' ? 'handed over' : outcome.state }, 'job ended');
   } catch (error) {
+    const failed = (failure: unknown): void =>
+      deps.log.error(fields, `its end could not be recorded: ${messageOf(failure)}`);
+    if (error instanceof ExecutorLostError) {
+      deps.log.info(fields, `given back: ${error.message}`);
+      await deps.onExecutorLost().catch(failed);
+      await held.handBack(error.message).catch(failed);
+      return;
+    }
     if (error instanceof LostJobError) {
       deps.log.info(fields, `let go: ${error.message}`);
       return;
     }
     deps.log.error({ ...fields, code: error instanceof ImpGemError ? error.code : 'unexpected' }, messageOf(error));
     const reason = error instanceof ImpGemError ? error.message : `unexpected error: ${messageOf(error)}`;
-    await held.end({ state: 'errored', reason, outputs: {}, infrastructure: true }).catch((failure: unknown) => {
-      deps.log.error(fields, `its end could not be recorded: ${messageOf(failure)}`);
-    });
+    await held.end({ state: 'errored', reason, outputs: {}, infrastructure: true }).catch(failed);
   }
 }

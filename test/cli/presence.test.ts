@@ -24,12 +24,14 @@ it('takes no job while the disk is nearly full, says why, and takes them again w
   onTestFinished(() => void spawnSync('umount', ['-l', folder]));
   const workers = memoryWorkers();
   const heard: (string | undefined)[] = [];
+  let trouble: string | undefined;
   const presence = createPresence({
     workers,
     name: 'w1',
     labels: ['gpu'],
     folder,
     minFreeBytes: 2 * 1024 ** 2,
+    trouble: () => Promise.resolve(trouble),
     onPause: (why) => void heard.push(why),
   });
   await presence.beat();
@@ -44,6 +46,12 @@ it('takes no job while the disk is nearly full, says why, and takes them again w
   await presence.beat();
   expect(heard).toEqual(['only 1 MB free on its disk', undefined]);
   expect(workers.entries.get('w1')).not.toHaveProperty('paused');
+  trouble = 'the Docker engine does not answer';
+  await presence.beat();
+  expect(workers.entries.get('w1')?.paused).toBe(trouble);
+  trouble = undefined;
+  await presence.beat();
+  expect(heard.slice(2)).toEqual(['the Docker engine does not answer', undefined]);
   await presence.leave();
   await presence.beat();
   expect(workers.entries.size).toBe(0);
@@ -53,7 +61,14 @@ it('knows a living double from its dead predecessor', async () => {
   const folder = await temporaryFolder();
   const double = (change: Partial<WorkerEntry>): Promise<boolean> => {
     const entry = { name: 'w1', labels: [], host: hostname(), pid: 1, start: processStart(1), ...change };
-    const deps = { workers: memoryWorkers(entry), name: 'w1', labels: [], folder, minFreeBytes: 0 };
+    const deps = {
+      workers: memoryWorkers(entry),
+      name: 'w1',
+      labels: [],
+      folder,
+      minFreeBytes: 0,
+      trouble: () => Promise.resolve(undefined),
+    };
     return createPresence({ ...deps, onPause: () => undefined }).hasDouble();
   };
   expect(await double({})).toBe(true);

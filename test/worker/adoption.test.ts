@@ -1,9 +1,12 @@
 /** A job whose worker is gone: carried on where it stood, started over, or let go. Over the fake executor, which can adopt. */
+import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { LostJobError } from '../../src/errors.ts';
+import { ExecutorLostError, LostJobError } from '../../src/errors.ts';
 import { createFakeExecutor, type FakeAnswer, type FakeScript } from '../../src/executors/fake/executor.ts';
 import type { Step } from '../../src/runs/run.ts';
-import { jobSpec, memoryPorts, stepSpec, type MemoryPorts } from '../support/job-fixture.ts';
+import type { HeldJob } from '../../src/worker/ports.ts';
+import { work } from '../../src/worker/work.ts';
+import { assignment, jobSpec, memoryPorts, stepSpec, type MemoryPorts } from '../support/job-fixture.ts';
 import { runJob, type JobRun } from '../support/run-job.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
@@ -210,6 +213,48 @@ describe('adoption', () => {
     const again = runJob(executor, folder, spec, { ports, assignment: { attempt: 2, notes: ['worker w1 was lost'] } });
     expect(await again.result).toMatchObject({ state: 'succeeded' });
     expect(ports.text('job')).toBe('[impgem] worker w1 was lost\n');
+  });
+});
+
+describe('a job whose executor is away', () => {
+  const spec = jobSpec([stepSpec('slow')]);
+  const lose = async (gone: boolean) => {
+    const error = new ExecutorLostError('the Docker engine does not answer', { gone });
+    const executor = createFakeExecutor({ task: () => ({ output: ['x'], error }) });
+    const job = runJob(executor, await temporaryFolder(), spec);
+    await expect(job.result).rejects.toBe(error);
+    // Nobody hears of an end: the job has not ended.
+    expect(job.ports.steps()[0]?.state).toBe('running');
+    return { calls: callsOf(executor), leftovers: await readdir(job.folder) };
+  };
+
+  it('is let go, for a worker that carries it on when the executor is back', async () => {
+    const { calls, leftovers } = await lose(false);
+    expect(calls).toEqual(['prepare', 'start 0', 'detach']);
+    expect(leftovers).toHaveLength(1);
+  });
+
+  it('is cleared away when nothing of it can be carried on', async () => {
+    expect(await lose(true)).toEqual({ calls: ['prepare', 'start 0', 'dispose'], leftovers: [] });
+  });
+
+  it('is given back with the reason, once nothing more is claimed', async () => {
+    const calls: string[] = [];
+    const note = (call: string) => (what?: unknown) => Promise.resolve(void calls.push(`${call} ${String(what)}`));
+    const held: HeldJob = {
+      assignment: assignment(spec),
+      report: { step: () => Promise.resolve() },
+      cancel: new AbortController().signal,
+      lossReason: undefined,
+      beginAttempt: () => Promise.reject(new Error('no attempt')),
+      end: note('end'),
+      handBack: note('hand back'),
+    };
+    const run = () => Promise.reject(new ExecutorLostError('the engine is away', { gone: false }));
+    const log = { info: () => undefined, error: (_: object, message: string) => calls.push(message) };
+    const detach = new AbortController().signal;
+    await work(held, { runner: { run }, detach, onExecutorLost: note('pause'), log });
+    expect(calls).toEqual(['pause undefined', 'hand back the engine is away']);
   });
 });
 

@@ -51,6 +51,8 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
     Healthcheck: { Test: ['NONE'] },
     OpenStdin: spec.stdin,
     StdinOnce: spec.stdin,
+    // An engine that starts again ends what outlived it: at once, not after ten seconds of asking a shell that does not listen.
+    StopSignal: 'SIGKILL',
     ...(spec.user === undefined ? {} : { User: spec.user }),
     ...(spec.aliases === undefined
       ? {}

@@ -3,6 +3,7 @@ import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
 import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
 import { createEngineEvents } from './engine-events.ts';
+import { tellEngineLoss, tellUnreachable } from './engine-loss.ts';
 import { createImages } from './images.ts';
 import { createJobSandbox } from './job-sandbox.ts';
 import { LABEL } from './labels.ts';
@@ -10,6 +11,7 @@ import { createNetworkRules } from './network-rules.ts';
 import type { DockerOptions } from './options.ts';
 import type { ExecutorParts } from './parts.ts';
 import { probeDisk } from './probe-disk.ts';
+import { probeEngine } from './probe-engine.ts';
 import { reapSlots } from './reap.ts';
 import { createRemoval } from './removal.ts';
 import { removeFolder } from './remove-folder.ts';
@@ -20,6 +22,8 @@ import { createWarmSlots, type WarmSlot } from './warm-slots.ts';
 
 /** A step usually begins just when the container of the one before it is to be removed. */
 const HEAD_START_MS = 40;
+/** An engine that takes longer to say its version has other worries than our jobs. */
+const ANSWER_MS = 2000;
 
 /**
  * Runs each task in a fresh container of a Docker engine. Throws InfrastructureError when the engine does not answer.
@@ -32,12 +36,25 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const images = createImages(docker, options);
   const ownImage = () => images.ensure(options.image, () => undefined).then(() => options.image);
   const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? [], ownImage);
-  const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => rules.forget());
+  const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => {
+    rules.forget();
+    warm.check().catch(report);
+  });
   const starts = createStartQueue();
   const report = options.onProblem ?? (() => undefined);
   const removal = createRemoval(docker, () => delay(HEAD_START_MS).then(() => starts.quiet()), report);
   const sharesDisk = askOnce((image) => probeDisk(docker, options.folder, image, labels), options.sharesDisk);
-  const parts: ExecutorParts = { docker, options, events, removal, starts, images, rules, sharesDisk, users: new Map() };
+  const parts: ExecutorParts = {
+    docker,
+    options,
+    events,
+    removal,
+    starts,
+    images,
+    rules,
+    sharesDisk,
+    users: new Map(),
+  };
   const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
   if (options.warmSlots !== 0) void warmUp(options.image);
 
@@ -58,7 +75,8 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   function openJob(job: JobContext, place: WarmSlot): AdoptedJob {
     const { id } = place.slot;
     open.add(id);
-    return createJobSandbox(parts, job, place, () => open.delete(id));
+    const sandbox = createJobSandbox(parts, job, place, () => open.delete(id));
+    return tellEngineLoss(parts, place.slot.holderId, sandbox);
   }
 
   return {
@@ -68,15 +86,19 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
       // Before anything is awaited: a warm slot brings the job's folders with it.
       const claimed = warm.claim(job);
       warm.use(job.image);
-      return openJob(job, claimed ?? (await newSlot(job))).sandbox;
+      return openJob(job, claimed ?? (await tellUnreachable(newSlot(job)))).sandbox;
     },
     async adopt(job) {
-      const slot = await adoptSlot(parts, job);
+      const slot = await tellUnreachable(adoptSlot(parts, job));
       if (!slot) return undefined;
       const waiting = createWaitingSteps(parts, slot, job.image, job.note);
       return openJob(job, { slot, waiting });
     },
-    reap: (isLive) => reapSlots(parts, isLive, new Set([...open, ...warm.ids()])),
+    reap: (isLive) => reapSlots(parts, isLive, () => new Set([...open, ...warm.ids()])),
+    async trouble() {
+      const { ok } = await probeEngine(options, ANSWER_MS);
+      return ok ? undefined : 'the Docker engine does not answer';
+    },
     removeFolder: (folder) => removeFolder(parts, folder),
     async describe() {
       const { Version, ApiVersion } = await engineCall('ask the engine for its version', () => docker.version());

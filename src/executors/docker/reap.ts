@@ -20,14 +20,15 @@ interface Found {
   newest: number;
 }
 
-/** Removes every slot that no live job owns and that is not in `ours`; gives how many. */
+/** Removes every slot that no live job owns and that is not in `ours`, as it is after we looked; gives how many. */
 export async function reapSlots(
   parts: ExecutorParts,
   isLive: (owner: JobOwner) => boolean,
-  ours: ReadonlySet<string>,
+  ours: () => ReadonlySet<string>,
 ): Promise<number> {
   const slots = await findSlots(parts);
-  const dead = [...slots].filter(([id, found]) => !ours.has(id) && !isAlive(parts, found, isLive));
+  const now = ours();
+  const dead = [...slots].filter(([id, found]) => !now.has(id) && !isAlive(parts, found, isLive));
   await Promise.all(
     dead.flatMap(([, { containers, networks, volumes }]) => [
       ...containers.map(({ Id }) => parts.removal.container(Id)),
@@ -36,7 +37,7 @@ export async function reapSlots(
     ]),
   );
   for (const [id] of dead) await rm(join(parts.options.folder, id), { recursive: true, force: true });
-  await reapFolders(parts, new Set([...ours, ...slots.keys()]));
+  await reapFolders(parts, new Set([...ours(), ...slots.keys()]));
   return dead.length;
 }
 

@@ -7,7 +7,7 @@ import type { JobOwner } from '../executor.ts';
 import { engineCall, statusOf } from './engine.ts';
 import { holderName, LABEL, ownerLabels } from './labels.ts';
 import type { Note } from './images.ts';
-import { BRIDGE_PREFIX } from './network-rules.ts';
+import { createJobNetwork } from './job-network.ts';
 import type { ExecutorParts } from './parts.ts';
 import { createVolumes, holderBinds, type SlotVolumes } from './volumes.ts';
 
@@ -36,6 +36,8 @@ const HOLD = ['/bin/sh', '-c', 'exec sleep 2147483647'];
 const HOLDER_LIMITS = { memory: 64 * 1024 * 1024, pids: 16 };
 
 export interface SlotWish {
+  /** Of newSlotId. */
+  id?: string;
   /** The job's; absent: a new one under the folder of warm slots. */
   folder?: string;
   image: string;
@@ -45,9 +47,13 @@ export interface SlotWish {
   note?: Note;
 }
 
+export function newSlotId(): string {
+  return randomBytes(6).toString('hex');
+}
+
 export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promise<Slot> {
-  const { docker, options } = parts;
-  const id = randomBytes(6).toString('hex');
+  const { options } = parts;
+  const { id = newSlotId() } = wanted;
   const labels = {
     [LABEL.instance]: options.instance,
     [LABEL.worker]: options.workerName,
@@ -61,20 +67,14 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   const shared = await parts.sharesDisk(wanted.image);
   // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
   const rules = parts.rules.ensure().catch(parts.options.onProblem ?? (() => undefined));
-  const network = await engineCall('create the network of a job', () =>
-    docker.createNetwork({
-      Name: networkName(id),
-      Labels: labels,
-      // A name of ours, so that rules of the packet filter can mean all jobs' bridges.
-      Options: { 'com.docker.network.bridge.name': `${BRIDGE_PREFIX}${id}` },
-    }),
-  );
+  const { note = () => undefined } = wanted;
+  const networkId = await createJobNetwork(parts, { id, name: networkName(id), labels }, note);
   const slot: Slot = {
     id,
     folder,
     image: wanted.image,
     objects,
-    networkId: network.id,
+    networkId,
     holderId: '',
     labels,
     nextStep: 0,

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import type { JobContext, UpcomingTask } from '../executor.ts';
 import { holderName } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
-import { createSlot, removeSlot, type Slot } from './slot.ts';
+import { isRunning } from './engine-loss.ts';
+import { createSlot, newSlotId, removeSlot, type Slot } from './slot.ts';
 import { createWaitingSteps, type WaitingSteps } from './waiting-steps.ts';
 
 export interface WarmSlot {
@@ -24,6 +25,8 @@ export interface WarmSlots {
   claim(job: JobContext): WarmSlot | undefined;
   /** An image that jobs use: containers of the last one are kept warm. */
   use(image: string): void;
+  /** Lets go of slots whose containers died with their engine, and makes new ones. */
+  check(): Promise<void>;
   /** Ids of slots that wait for a job or are being made. */
   ids(): string[];
   close(): Promise<void>;
@@ -38,6 +41,7 @@ const FIRST_STEP: UpcomingTask = { id: 'warm', shell: 'bash', network: 'default'
 
 export function createWarmSlots(parts: ExecutorParts, size: number, onError: (error: unknown) => void): WarmSlots {
   const ready: WarmSlot[] = [];
+  const unfinished = new Set<string>();
   const making = new Set<Promise<void>>();
   let image: string | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -57,11 +61,19 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     await parts.starts.quiet();
     // Those of an image that is no longer in use make room.
     for (const stale of ready.filter((warm) => warm.slot.image !== image).slice(0, ready.length)) await discard(stale);
-    while (!closed && image !== undefined && ready.length < size) ready.push(await make(image));
+    while (!closed && image !== undefined && ready.length < size) {
+      const id = newSlotId();
+      unfinished.add(id);
+      try {
+        ready.push(await make(id, image));
+      } finally {
+        unfinished.delete(id);
+      }
+    }
   }
 
-  async function make(of: string): Promise<WarmSlot> {
-    const slot = await createSlot(parts, { image: of });
+  async function make(id: string, of: string): Promise<WarmSlot> {
+    const slot = await createSlot(parts, { id, image: of });
     const waiting = createWaitingSteps(parts, slot, of, () => undefined);
     waiting.expect(Array.from({ length: WAITING }, () => FIRST_STEP));
     return { slot, waiting };
@@ -94,7 +106,12 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       image = used;
       plan();
     },
-    ids: () => ready.map((warm) => warm.slot.id),
+    async check() {
+      for (const warm of [...ready])
+        if (!(await isRunning(parts, warm.slot.holderId)) && ready.includes(warm)) await discard(warm);
+      plan();
+    },
+    ids: () => [...unfinished, ...ready.map((warm) => warm.slot.id)],
     async close() {
       closed = true;
       clearTimeout(timer);

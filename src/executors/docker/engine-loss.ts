@@ -1,0 +1,83 @@
+/**
+ * An engine that dies under a job is not the job's failure: what it was asked for then is told as ExecutorLostError, and
+ * the job is carried on or started over when the engine is back.
+ */
+import { ExecutorLostError, ImpGemError } from '../../errors.ts';
+import type { AdoptedJob, Exit, JobSandbox } from '../executor.ts';
+import { engineError, isGone } from './engine.ts';
+import type { ExecutorParts } from './parts.ts';
+
+/** A container that was killed along with its engine ends like this; so may a step by itself. */
+const KILLED = 137;
+
+/** `holderId`: the container that holds the job's network, which no step can reach: it ends with its engine alone. */
+export function tellEngineLoss(parts: ExecutorParts, holderId: string, job: AdoptedJob): AdoptedJob {
+  const told = async <T>(call: Promise<T>): Promise<T> => {
+    try {
+      return await call;
+    } catch (error) {
+      throw await lossBehind(parts, holderId, error);
+    }
+  };
+  const toldExit = async (call: Promise<Exit>): Promise<Exit> => {
+    const exit = await told(call);
+    if (exit.code === KILLED && exit.reason === undefined && !(await told(isRunning(parts, holderId)))) throw ended();
+    return exit;
+  };
+  const { sandbox } = job;
+  const sharp: JobSandbox = {
+    ...sandbox,
+    start: (task, output, options) => toldExit(sandbox.start(task, output, options)),
+    startService: (service, output, options) => told(sandbox.startService(service, output, options)),
+    push: () => told(sandbox.push()),
+    pull: () => told(sandbox.pull()),
+  };
+  return {
+    ...job,
+    sandbox: sharp,
+    resume: (taskId, output, options) => toldExit(job.resume(taskId, output, options)),
+  };
+}
+
+/** For calls before there is a sandbox. */
+export async function tellUnreachable<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call;
+  } catch (error) {
+    throw isUnreachable(error) ? unreachable(error) : error;
+  }
+}
+
+async function lossBehind(parts: ExecutorParts, holderId: string, error: unknown): Promise<unknown> {
+  const ours = error instanceof ImpGemError ? error : engineError(error, 'run a task');
+  if (isUnreachable(ours)) return unreachable(ours);
+  if (ours.code === 'container-lost')
+    return new ExecutorLostError('the container of a step was removed', { gone: true, cause: ours });
+  if (!ours.code.startsWith('engine-')) return error;
+  try {
+    return (await isRunning(parts, holderId)) ? ours : ended(ours);
+  } catch (failure) {
+    return isUnreachable(failure) ? unreachable(failure) : ours;
+  }
+}
+
+export async function isRunning(parts: Pick<ExecutorParts, 'docker'>, id: string): Promise<boolean> {
+  try {
+    return (await parts.docker.getContainer(id).inspect()).State.Running;
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw engineError(error, 'look for the containers of a job');
+  }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof ImpGemError && error.code === 'engine-unreachable';
+}
+
+function unreachable(cause: unknown): ExecutorLostError {
+  return new ExecutorLostError('the Docker engine does not answer', { gone: false, cause });
+}
+
+function ended(cause?: unknown): ExecutorLostError {
+  return new ExecutorLostError('the Docker engine ended the containers of the job', { gone: true, cause });
+}

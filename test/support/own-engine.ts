@@ -1,0 +1,121 @@
+/** A Docker engine that a test may kill: its own files, its own network namespace (the packet filter's rules are shared otherwise). */
+import { execa } from 'execa';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BASE_IMAGE, startDockerEngine } from './docker-engine.ts';
+
+export interface OwnEngine {
+  /** As in DOCKER_HOST. */
+  host: string;
+  /** `docker ...` on it; gives stdout. */
+  docker(...args: string[]): Promise<string>;
+  isUp(): boolean;
+  pid(): number | undefined;
+  /** KILL, of the engine alone: its containers are killed when it starts again, or live on with `liveRestore`. */
+  kill(): Promise<void>;
+  /** Settles when it answers. */
+  start(): Promise<void>;
+  /** Removes everything of it. */
+  stop(): Promise<void>;
+}
+
+const READY_MS = 60_000;
+
+/** Has BASE_IMAGE. */
+export async function startOwnEngine(options: { liveRestore?: boolean; pool?: string } = {}): Promise<OwnEngine> {
+  await startDockerEngine();
+  const folder = await mkdtemp(join(tmpdir(), 'impgem-own-engine-'));
+  const host = `unix://${join(folder, 'docker.sock')}`;
+  const pidFile = join(folder, 'dockerd.pid');
+  // It outlives the engine, as the machine's network does.
+  const network = spawn('unshare', ['--net', 'sh', '-c', 'ip link set lo up; echo up; exec sleep 2147483647'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(network.stdout, 'data');
+  const log = createWriteStream(join(folder, 'dockerd.log'), { flags: 'a' });
+  await once(log, 'open');
+  let child: ChildProcess | undefined;
+
+  const docker = async (...args: string[]): Promise<string> => (await execa('docker', ['-H', host, ...args])).stdout;
+
+  const start = async (): Promise<void> => {
+    const args = ['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', pidFile];
+    // Each job has a network: more of them than the usual pools hold.
+    const pool = ['--default-address-pool', options.pool ?? 'base=10.201.0.0/16,size=24'];
+    const more = ['-H', host, ...pool, ...(options.liveRestore === true ? ['--live-restore'] : [])];
+    const command = [`--net=/proc/${String(network.pid)}/ns/net`, 'dockerd', ...args, ...more];
+    const started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
+    child = started;
+    const deadline = performance.now() + READY_MS;
+    while (!(await answers(docker))) {
+      if (started.exitCode !== null || performance.now() > deadline)
+        throw new Error(
+          `dockerd did not get ready:\n${(await readFile(join(folder, 'dockerd.log'), 'utf8')).slice(-2000)}`,
+        );
+      await sleep(50);
+    }
+  };
+
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    const dying = child;
+    child = undefined;
+    if (!dying || dying.exitCode !== null || dying.signalCode !== null) return;
+    const gone = once(dying, 'exit');
+    dying.kill('SIGCONT');
+    dying.kill(signal);
+    await gone;
+  };
+
+  await start();
+  const engine: OwnEngine = {
+    host,
+    docker,
+    isUp: () => child !== undefined,
+    pid: () => child?.pid,
+    async kill() {
+      await end('SIGKILL');
+      await containerdGone(join(folder, 'exec', 'containerd', 'containerd.pid'));
+    },
+    start,
+    async stop() {
+      if (child === undefined) await start();
+      const containers = (await docker('ps', '-aq')).split('\n').filter(Boolean);
+      if (containers.length > 0) await docker('rm', '-f', ...containers);
+      await end('SIGTERM');
+      log.end();
+      network.kill('SIGKILL');
+      // An engine that was killed leaves its mounts.
+      const mounts = (await readFile('/proc/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
+      for (const path of mounts.filter((mount) => mount.startsWith(folder)).reverse())
+        await execa('umount', ['-l', path]);
+      await rm(folder, { recursive: true, force: true, maxRetries: 10 });
+    },
+  };
+  const loading = execa('docker', ['-H', host, 'load', '-q'], { stdin: 'pipe' });
+  const saving = execa('docker', ['save', BASE_IMAGE], { stdout: 'pipe', buffer: false });
+  saving.stdout.pipe(loading.stdin);
+  await Promise.all([saving, loading]);
+  await docker('run', '--rm', '--network', 'none', BASE_IMAGE, 'true');
+  return engine;
+}
+
+/** It is told of the engine's death by the kernel; an engine that starts before it is gone would wait for it in vain. */
+async function containerdGone(pidFile: string): Promise<void> {
+  const pid = Number(await readFile(pidFile, 'utf8'));
+  while (/^State:\s+[^Z]/m.test(await readFile(`/proc/${pid}/status`, 'utf8').catch(() => ''))) await sleep(10);
+  await rm(pidFile, { force: true });
+}
+
+async function answers(docker: (...args: string[]) => Promise<string>): Promise<boolean> {
+  try {
+    await docker('version', '--format', '{{.Server.Version}}');
+    return true;
+  } catch {
+    return false;
+  }
+}
