@@ -14,8 +14,11 @@ export interface JobConsumers {
   serve: (queue: string) => void;
   /** Serves what there is now, and lets go of queues that are no more. To be called now and then: news may be missed. */
   follow(): Promise<void>;
+  /** One ticket more may come, as a blocking read is under way: see `isPaused`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
+  /** What still comes is to be put back, for another worker or for later. */
+  isPaused(): boolean;
   close(): Promise<void>;
 }
 
@@ -52,6 +55,7 @@ export function createJobConsumers({ labels, all, consume }: JobConsumersDeps): 
       paused = false;
       await each((consumer) => consumer.resume());
     },
+    isPaused: () => paused,
     close: () => each((consumer) => consumer.close()),
   };
 }

@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import { createCacheStore } from '../artifacts/cache-store.ts';
@@ -12,7 +11,7 @@ import { InputError, messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
 import { isRefName } from '../forges/ref-name.ts';
 import { createAllowList } from '../intake/allow-list.ts';
-import { createDeliveries } from '../intake/deliveries.ts';
+import { type Deliveries, createDeliveries } from '../intake/deliveries.ts';
 import { createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
 import { createCalm } from '../intake/calm.ts';
@@ -20,7 +19,7 @@ import { createCaughtUp } from '../intake/catch-up.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
 import { createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
-import { checkRedis, isRedisAway } from '../queue/connection.ts';
+import { type Redis, checkRedis, isRedisAway, isRedisFull } from '../queue/connection.ts';
 import { createFeed } from '../queue/feed.ts';
 import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consume } from '../queue/queues.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
@@ -32,6 +31,7 @@ import { createRunService } from '../runs/run-service.ts';
 import { createApp } from '../server/app.ts';
 import { type Metrics, createMetrics } from '../server/metrics.ts';
 import { startServer } from '../server/start-server.ts';
+import { atMost } from './at-most.ts';
 import { dataFolder } from './data-folder.ts';
 import { gaugesOf } from './gauges.ts';
 import { createLogger } from './logger.ts';
@@ -107,7 +107,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     forges,
     git,
     lifecycle: runs.lifecycle,
-    deliveries: createDeliveries(patient),
+    deliveries: countEnds(metrics, createDeliveries(patient)),
     caughtUp: createCaughtUp(runs.store),
     logs: announced,
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
@@ -132,7 +132,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     store: web.store,
     lifecycle: web.lifecycle,
     feed,
-    delivery: (id) => deliveries.get(id),
+    delivery: (id, forge) => deliveries.get(id, forge),
     keepResults: async (from, to, jobs) => {
       await Promise.all([artifacts.inherit(from, to, jobs), logs.inherit(from, to, jobs)]);
     },
@@ -196,7 +196,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     ),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
     ready: () => checkReady(quick, data.root),
-    metrics: async () => metrics.render(await gaugesOf(web, journal)),
+    metrics: async () => metrics.render(await gaugesOf({ runs: web, redis: quick, journal, folder: data.root })),
     ...(settings.IMPGEM_API_TOKEN === undefined ? {} : { apiToken: settings.IMPGEM_API_TOKEN }),
     ...(settings.IMPGEM_METRICS_TOKEN === undefined ? {} : { metricsToken: settings.IMPGEM_METRICS_TOKEN }),
     publicUrl: () => publicUrl ?? '',
@@ -234,10 +234,21 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       stopping.abort();
       await journal.close();
       // Without Redis there is nothing to wait for: what was being handled is handled again by whoever comes next.
-      await Promise.race([Promise.all(consumers.map((consumer) => consumer.close())), sleep(CLOSE_MS)]);
+      await atMost(CLOSE_MS, Promise.all(consumers.map((consumer) => consumer.close())));
       await logs.dispose();
       for (const redis of [patient, quick, blocking, subscriber]) redis.disconnect();
       log.info('stopped');
+    },
+  };
+}
+
+/** Counts deliveries by what became of them. */
+function countEnds(metrics: Metrics, deliveries: Deliveries): Deliveries {
+  return {
+    ...deliveries,
+    async conclude(id, tries, end) {
+      metrics.count('impgem_deliveries_total', { state: end.state });
+      await deliveries.conclude(id, tries, end);
     },
   };
 }
@@ -261,19 +272,18 @@ function assetsFolder(): string {
   return join(dirname(fileURLToPath(import.meta.url)), 'web');
 }
 
-async function checkReady(
-  redis: { ping(): Promise<string> },
-  folder: string,
-): Promise<{ ok: boolean; checks: Record<string, string> }> {
-  const [ping, disk] = await Promise.allSettled([redis.ping(), statfs(folder)]);
+async function checkReady(redis: Redis, folder: string): Promise<{ ok: boolean; checks: Record<string, string> }> {
+  // A write: one that is at its maxmemory answers a ping.
+  const [write, disk] = await Promise.allSettled([redis.set('ig:ready', '1', 'PX', 1000), statfs(folder)]);
   const free = disk.status === 'fulfilled' ? disk.value.bavail * disk.value.bsize : 0;
   const checks = {
-    redis: ping.status === 'fulfilled' ? 'ok' : unreachable(ping.reason),
+    redis: write.status === 'fulfilled' ? 'ok' : unreachable(write.reason),
     disk: free >= MIN_FREE_BYTES ? 'ok' : `only ${Math.floor(free / 1024 ** 2)} MB free`,
   };
   return { ok: Object.values(checks).every((check) => check === 'ok'), checks };
 }
 
 function unreachable(reason: unknown): string {
+  if (isRedisFull(reason)) return 'takes no writes: its memory or its disk is full';
   return isRedisAway(reason) ? 'does not answer' : `unreachable: ${messageOf(reason)}`;
 }

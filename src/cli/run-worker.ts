@@ -52,6 +52,8 @@ async function openStores(
 
 const BEAT_MS = LEASE_MS / 5;
 const CLEAR_MS = 60_000;
+/** After which a ticket that came to a worker that takes none is there for others. */
+const PUT_BACK_MS = 50;
 
 export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const log = createLogger('worker', settings);
@@ -105,7 +107,8 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const detach = new AbortController();
   const running = new Set<Promise<void>>();
   const cleanings = new Set<Promise<void>>();
-  const take = async (ticket: TicketPayload): Promise<undefined> => {
+  const take = async (ticket: TicketPayload): Promise<number | undefined> => {
+    if (consumers.isPaused()) return PUT_BACK_MS;
     const held = await source.claim(ticket);
     if (held) await track(held);
     return undefined;

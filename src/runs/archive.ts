@@ -1,7 +1,7 @@
 /** Finished runs as files, one each: what Redis no longer holds is read from here, and the indexes can be rebuilt from it. */
 import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../errors.ts';
+import { diskError, systemCode } from '../errors.ts';
 import type { Plan } from './plan.ts';
 import type { RunArchive } from './redis-store.ts';
 import type { RunRecord } from './run.ts';
@@ -47,14 +47,19 @@ export function createArchive(folder: string): FileArchive {
       const file = fileOf(record.id);
       await mkdir(dirname(file), { recursive: true });
       const temporary = `${file}.${process.pid}.tmp`;
-      const handle = await open(temporary, 'w');
       try {
-        await handle.writeFile(`${JSON.stringify(record)}\n${JSON.stringify(plan)}\n`);
-        await handle.sync();
-      } finally {
-        await handle.close();
+        const handle = await open(temporary, 'w');
+        try {
+          await handle.writeFile(`${JSON.stringify(record)}\n${JSON.stringify(plan)}\n`);
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await rename(temporary, file);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        throw diskError('the archive of runs', error);
       }
-      await rename(temporary, file);
     },
     ids,
     async *all() {

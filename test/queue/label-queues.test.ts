@@ -33,7 +33,12 @@ const add = (label: string, run: string, delayMs = 0): Promise<void> =>
   queues.addTicket({ run, job: 'main', fence: 0, turn: 1 }, { labels: [label], delayMs });
 
 /** A worker with the label `gpu`; `taken()` waits for the next ticket. */
-function startWorker(): { consumers: JobConsumers; taken: () => Promise<string>; close: () => Promise<void> } {
+function startWorker(): {
+  consumers: JobConsumers;
+  taken: () => Promise<string>;
+  putBack: () => Promise<string>;
+  close: () => Promise<void>;
+} {
   const blocking = connectRedis(server.url, 'patient', () => undefined);
   const heard = new EventEmitter();
   const consumers = createJobConsumers({
@@ -41,6 +46,10 @@ function startWorker(): { consumers: JobConsumers; taken: () => Promise<string>;
     all: () => queues.labelled.all(),
     consume: (name) =>
       consume<TicketPayload>({ name, redis: blocking, concurrency: 1, lockMs: 15_000, onError: fail }, ({ run }) => {
+        if (consumers.isPaused()) {
+          heard.emit('put back', run);
+          return Promise.resolve(50);
+        }
         heard.emit('taken', run);
         return Promise.resolve(undefined);
       }),
@@ -48,6 +57,7 @@ function startWorker(): { consumers: JobConsumers; taken: () => Promise<string>;
   return {
     consumers,
     taken: async () => String((await once(heard, 'taken'))[0]),
+    putBack: async () => String((await once(heard, 'put back'))[0]),
     async close() {
       await consumers.close();
       blocking.disconnect();
@@ -104,6 +114,22 @@ describe('a queue of labels', () => {
     worker.consumers.serve(GPU);
     expect(await second).toBe('r2');
     await worker.close();
+  });
+
+  it('is not served by a worker that is paused, although it was waiting for the next ticket already', async () => {
+    await add('gpu', 'r1');
+    const [worker, other] = [startWorker(), startWorker()];
+    const first = worker.taken();
+    await worker.consumers.follow();
+    expect(await first).toBe('r1');
+    await worker.consumers.pause();
+    await add('gpu', 'r2');
+    const putBack = worker.putBack();
+    expect(await putBack).toBe('r2');
+    const second = other.taken();
+    await other.consumers.follow();
+    expect(await second).toBe('r2');
+    await Promise.all([worker.close(), other.close()]);
   });
 
   it('is not served by a worker without its labels, nor by one that is paused', async () => {

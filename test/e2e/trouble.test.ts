@@ -1,0 +1,124 @@
+/** What docs/operations.md says of a disk, a Redis and a forge in trouble, held against the product; and an upgrade. */
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Product, TOKEN, poll, startProduct } from '../support/product.ts';
+import { smallDisk } from '../support/small-disk.ts';
+
+const MB = 1024 ** 2;
+const GREEN = { '.impgem.yml': 'steps: [{ run: "true" }]\n' };
+
+let product: Product;
+afterEach(() => product.stop());
+
+/** The value of a metric; `labels` as they stand in the braces. */
+async function metric(name: string, labels = ''): Promise<number> {
+  const response = await fetch(`${product.url}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
+  const series = labels === '' ? `${name} ` : `${name}{${labels}} `;
+  const line = (await response.text()).split('\n').find((one) => one.startsWith(series));
+  return Number(line?.slice(series.length) ?? NaN);
+}
+const isTrue = async (ask: () => Promise<boolean>): Promise<void> => {
+  await poll(async () => ((await ask()) ? true : undefined));
+};
+const ready = async (): Promise<{ status: number; checks: Record<string, string> }> => {
+  const response = await fetch(`${product.url}/readyz`);
+  return { status: response.status, ...((await response.json()) as { checks: Record<string, string> }) };
+};
+const number = async (path: string): Promise<number> => (await fetch(product.url + path)).status;
+
+it('a full disk: deliveries are taken, no job is, everybody says why; with room it all goes on', async () => {
+  const disk = await smallDisk(200 * MB);
+  product = await startProduct({ IMPGEM_DATA: disk.folder, IMPGEM_MIN_FREE_DISK: '30m' });
+  await product.startWorker();
+  await disk.fill(20 * MB);
+  await isTrue(async () => (await metric('impgem_workers', 'state="paused"')) === 1);
+  expect(await ready()).toMatchObject({
+    status: 503,
+    checks: { redis: 'ok', disk: expect.stringMatching(/^only \d+ MB free$/) },
+  });
+  expect(await metric('impgem_disk_free_bytes')).toBeLessThan(21 * MB);
+  const { delivery } = await product.push('ann/app', GREEN);
+  const said = /^a worker \(w1: only \d+ MB free on its disk\)$/;
+  expect(await product.runOf(delivery, (run) => said.test(run.jobs[0]?.waitingFor ?? ''))).toMatchObject({
+    state: 'pending',
+  });
+  await disk.empty();
+  expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded' });
+  expect((await ready()).status).toBe(200);
+}, 90_000);
+
+it('a Redis at its maxmemory: deliveries go to the journal, writes are refused with the reason, nothing is lost', async () => {
+  product = await startProduct();
+  await product.startWorker();
+  const { delivery: first } = await product.push('ann/app', GREEN);
+  const { id } = await product.runOf(first);
+  const redis = new Redis({ path: product.redis.url.replace('unix://', '') });
+  await redis.config('SET', 'maxmemory', '1');
+  const { delivery } = await product.push('ann/app', { file: '1' });
+  expect(delivery).toBeDefined();
+  expect(await metric('impgem_journal_pending')).toBe(1);
+  expect(await metric('impgem_redis_memory_bytes', 'kind="maxmemory"')).toBe(1);
+  expect(await ready()).toMatchObject({
+    status: 503,
+    checks: { redis: 'takes no writes: its memory or its disk is full' },
+  });
+  expect(await number(`/api/runs/${id}`)).toBe(200);
+  expect(await product.api(`/api/runs/${id}/rerun`, { method: 'POST' })).toMatchObject({
+    status: 503,
+    code: 'redis-full',
+  });
+  await redis.config('SET', 'maxmemory', '0');
+  redis.disconnect();
+  expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded' });
+  expect(await metric('impgem_journal_pending')).toBe(0);
+}, 90_000);
+
+it('a Redis that is away: /metrics still says what can be said, and that it is away', async () => {
+  product = await startProduct();
+  expect(await metric('impgem_redis_up')).toBe(1);
+  expect(Math.abs(await metric('impgem_clock_offset_seconds'))).toBeLessThan(60);
+  await product.redis.kill();
+  const { delivery } = await product.push('ann/app', GREEN);
+  expect(await metric('impgem_redis_up')).toBe(0);
+  expect(await metric('impgem_journal_pending')).toBe(1);
+  expect(await ready()).toMatchObject({ status: 503, checks: { redis: 'does not answer' } });
+  await product.redis.start();
+  await product.startWorker();
+  expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded' });
+}, 90_000);
+
+it('a forge that is down: runs go on, statuses are tried again and counted, and arrive', async () => {
+  product = await startProduct();
+  await product.startWorker();
+  let isDown = true;
+  product.forge.weather = () => (isDown ? { kind: 'answer', status: 503 } : { kind: 'answer', status: 201 });
+  const { delivery } = await product.push('ann/app', GREEN);
+  expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded' });
+  await isTrue(async () => (await metric('impgem_statuses_total', 'forge="gitea",outcome="retried"')) > 0);
+  expect(await metric('impgem_deliveries_total', 'state="planned"')).toBe(1);
+  isDown = false;
+  await isTrue(() => Promise.resolve(product.forge.posts.some(({ state }) => state === 'success')));
+}, 90_000);
+
+describe('an upgrade in the middle of a run', () => {
+  it('of server and worker: the run ends green once, a push that comes meanwhile too', async () => {
+    product = await startProduct();
+    const [oldServer, oldWorker] = [product.server, await product.startWorker()];
+    const { delivery } = await product.push('ann/app', {
+      '.impgem.yml': 'steps: [{ run: sleep 2 }, { run: "true" }]\n',
+    });
+    await product.runOf(delivery, (run) => run.state === 'running');
+    await product.startWorker({ IMPGEM_WORKER_NAME: 'w2' });
+    // The new server is up before the old one goes: `product` talks to it from here on.
+    await product.startServer();
+    const stopped = Promise.all([oldWorker.stop('SIGTERM'), oldServer.stop('SIGTERM')]);
+    const { delivery: meanwhile } = await product.push('ann/other', GREEN);
+    expect(await product.runOf(meanwhile)).toMatchObject({ state: 'succeeded' });
+    expect(await stopped).toEqual([0, 0]);
+    expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded', jobs: [{ attempt: 1, worker: 'w1' }] });
+    const finals = (): string[] =>
+      product.forge.posts.filter(({ state }) => state !== 'pending').map(({ repository }) => repository);
+    await isTrue(() => Promise.resolve(finals().length === 2));
+    expect(finals().sort()).toEqual(['ann/app', 'ann/other']);
+  }, 90_000);
+});
