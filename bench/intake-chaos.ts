@@ -114,6 +114,6 @@ async function isKnown(redis: Redis, delivery: string): Promise<boolean> {
   const event = `gitea-${createHash('sha256').update(delivery).digest('hex').slice(0, 24)}-1`;
   // The event first: it goes only after the delivery says what became of it.
   const queued = await redis.exists(`impgem:events:${event}`);
-  const state = await redis.hget(`ig:delivery:${delivery}`, 'state');
+  const state = await redis.hget(`ig:delivery:gitea:${delivery}`, 'state');
   return state !== null && (state !== 'queued' || queued === 1);
 }

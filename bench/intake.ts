@@ -46,7 +46,7 @@ export async function benchIntake(): Promise<Figures> {
       ours.times.push(...result.times);
       ours.accepted += result.statuses.get(202) ?? 0;
     }
-    const found = (await redis.keys('ig:delivery:ours-*')).length;
+    const found = (await redis.keys('ig:delivery:*:ours-*')).length;
     const queued = (await redis.hlen('impgem:events:meta')) >= 0 ? await countEvents(redis) : 0;
     const rate = quantile(ours.rates, 0.5);
     const rawRate = quantile(raw.rates, 0.5);

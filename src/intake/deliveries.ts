@@ -1,9 +1,12 @@
 /** Deliveries in Redis: seen once each, kept for two weeks, with what became of them. */
 import type { Redis } from '../queue/connection.ts';
+import type { ForgeName } from '../runs/event.ts';
 import type { Delivery } from '../runs/run.ts';
 
 const KEEP_SECONDS = 14 * 24 * 3600;
-const key = (id: string): string => `ig:delivery:${id}`;
+/** Each forge has ids of its own making: one of GitHub's says nothing of Gitea's, and who may sign for one not for the other. */
+const key = ({ forge, id }: DeliveryName): string => `ig:delivery:${forge}:${id}`;
+const FORGES: ForgeName[] = ['github', 'gitea'];
 
 // Gives the number of the try (1 at first), negative when the delivery was seen and did not fail.
 const ACCEPT = `
@@ -21,6 +24,7 @@ redis.call('HSET', KEYS[1], 'state', ARGV[2], 'reason', ARGV[3], 'runs', ARGV[4]
 return 1
 `;
 
+export type DeliveryName = Pick<Delivery, 'id' | 'forge'>;
 export type DeliveryHead = Pick<Delivery, 'id' | 'forge' | 'event' | 'repository' | 'receivedAt'>;
 
 /** The number of the try that is under way (1 at first), and whether it was there before. */
@@ -35,14 +39,17 @@ export interface DeliveryEnd {
   runs: string[];
 }
 
+export type KnownDelivery = Delivery & { tries: number };
+
 export interface Deliveries {
   /** A redelivery of one that failed is no duplicate, and begins a new try. */
   accept(head: DeliveryHead): Promise<Acceptance>;
   /** Remembers one that leads to nothing. */
   ignore(head: DeliveryHead, reason: string): Promise<void>;
   /** No effect when another try has begun since. */
-  conclude(id: string, tries: number, end: DeliveryEnd): Promise<void>;
-  get(id: string): Promise<(Delivery & { tries: number }) | undefined>;
+  conclude(name: DeliveryName, tries: number, end: DeliveryEnd): Promise<void>;
+  /** Without a forge: the latest of that id. */
+  get(id: string, forge?: string): Promise<KnownDelivery | undefined>;
 }
 
 interface Commands {
@@ -54,27 +61,32 @@ export function createDeliveries(redis: Redis): Deliveries {
   redis.defineCommand('igAcceptDelivery', { lua: ACCEPT });
   redis.defineCommand('igConcludeDelivery', { lua: CONCLUDE });
   const commands = redis as unknown as Commands;
+  const find = async (name: DeliveryName): Promise<KnownDelivery | undefined> => {
+    const { head, state, reason, runs, tries } = await redis.hgetall(key(name));
+    if (head === undefined) return undefined;
+    return {
+      ...(JSON.parse(head) as DeliveryHead),
+      state: state as Delivery['state'],
+      ...(reason ? { reason } : {}),
+      runs: JSON.parse(runs ?? '[]') as string[],
+      tries: Number(tries),
+    };
+  };
   return {
     async accept(head) {
-      const tries = await commands.igAcceptDelivery(1, key(head.id), JSON.stringify(head), 'queued', '');
+      const tries = await commands.igAcceptDelivery(1, key(head), JSON.stringify(head), 'queued', '');
       return { tries: Math.abs(tries), duplicate: tries < 0 };
     },
     async ignore(head, reason) {
-      await commands.igAcceptDelivery(1, key(head.id), JSON.stringify(head), 'ignored', reason);
+      await commands.igAcceptDelivery(1, key(head), JSON.stringify(head), 'ignored', reason);
     },
-    async conclude(id, tries, { state, reason, runs }) {
-      await commands.igConcludeDelivery(1, key(id), tries, state, reason ?? '', JSON.stringify(runs));
+    async conclude(name, tries, { state, reason, runs }) {
+      await commands.igConcludeDelivery(1, key(name), tries, state, reason ?? '', JSON.stringify(runs));
     },
-    async get(id) {
-      const { head, state, reason, runs, tries } = await redis.hgetall(key(id));
-      if (head === undefined) return undefined;
-      return {
-        ...(JSON.parse(head) as DeliveryHead),
-        state: state as Delivery['state'],
-        ...(reason ? { reason } : {}),
-        runs: JSON.parse(runs ?? '[]') as string[],
-        tries: Number(tries),
-      };
+    async get(id, forge) {
+      const names = (forge === undefined ? FORGES : [forge]).map((name) => ({ forge: name, id }));
+      const found = (await Promise.all(names.map(find))).filter((delivery) => delivery !== undefined);
+      return found.toSorted((a, b) => b.receivedAt.localeCompare(a.receivedAt))[0];
     },
   };
 }

@@ -132,8 +132,9 @@ export function createPlanner(deps: PlannerDeps): Planner {
     plan,
     async handle(event, tries, attempt) {
       const delivery = event.delivery ?? '';
+      const name = { id: delivery, forge: parseRepository(event.repository)?.forge ?? '' };
       const fields = { delivery, repository: event.repository, ref: event.ref };
-      const known = await deps.deliveries.get(delivery);
+      const known = await deps.deliveries.get(name.id, name.forge);
       // Done already, or overtaken by a redelivery, whose own event is in the queue.
       if (known && (known.state !== 'queued' || known.tries !== tries)) return undefined;
       const cause = `${event.repository} ${delivery} ${tries}`;
@@ -148,13 +149,13 @@ export function createPlanner(deps: PlannerDeps): Planner {
         const mayPass = !(error instanceof ImpGemError) || (error instanceof InfrastructureError && error.retryable);
         if (mayPass && attempt < ATTEMPTS) return 1000 * 2 ** attempt;
         const runs = await startErrored(event, cause, reason);
-        await deps.deliveries.conclude(delivery, tries, { state: 'failed', reason, runs });
+        await deps.deliveries.conclude(name, tries, { state: 'failed', reason, runs });
         return undefined;
       }
       const { reason } = planned;
       const runs = planned.runs.map((run) => run.id);
       const state = runs.length > 0 ? 'planned' : 'ignored';
-      await deps.deliveries.conclude(delivery, tries, { state, ...(reason === undefined ? {} : { reason }), runs });
+      await deps.deliveries.conclude(name, tries, { state, ...(reason === undefined ? {} : { reason }), runs });
       deps.log.info({ ...fields, runs }, reason ?? 'planned');
       return undefined;
     },

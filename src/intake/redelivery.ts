@@ -41,7 +41,7 @@ export function createRedelivery(deps: RedeliveryDeps): Redeliver {
         name: name.name,
         isOurs: (url) => isOurs(url, name.forge, deps.publicUrl),
         maySend: async (guid) => {
-          const known = await deps.deliveries.get(guid);
+          const known = await deps.deliveries.get(guid, name.forge);
           if (known && known.state !== 'failed') return false;
           const key = triesKey(name.forge, guid);
           const [tries] = (await deps.redis.multi().incr(key).expire(key, KEEP_SECONDS).exec()) ?? [];

@@ -5,14 +5,14 @@ import type { Lifecycle } from './lifecycle.ts';
 import { specOf } from './lookups.ts';
 import type { RedisRunStore } from './redis-store.ts';
 import { rerunOf } from './rerun.ts';
-import type { Delivery, RunRecord } from './run.ts';
+import type { RunRecord } from './run.ts';
 import type { RunStore } from './store.ts';
 
 export interface RunServiceDeps {
   store: RedisRunStore;
   lifecycle: Lifecycle;
   feed: Feed;
-  delivery(id: string): Promise<Delivery | undefined>;
+  delivery: RunStore['delivery'];
   /** Takes logs and artifacts of kept jobs over into the new run, which does not need the old one any more then. */
   keepResults(from: string, to: string, jobs: string[]): Promise<void>;
   /** Plans the run's event anew, for one that never had a plan. */
@@ -25,7 +25,7 @@ export function createRunService(deps: RunServiceDeps): RunStore {
     get: (id) => store.get(id),
     plan: (id) => store.plan(id),
     list: (filter) => store.list(filter),
-    delivery: (id) => deps.delivery(id),
+    delivery: (id, forge) => deps.delivery(id, forge),
     async jobSpec(id, job) {
       const plan = await store.plan(id);
       return plan && specOf(plan, job);

@@ -1,5 +1,5 @@
 /** What the rest of the product asks of the place where runs live. The Redis store is `redis-store.ts`. */
-import type { PipelineEvent } from './event.ts';
+import type { ForgeName, PipelineEvent } from './event.ts';
 import type { JobSpec, Plan } from './plan.ts';
 import type { Delivery, Run, RunRecord, State } from './run.ts';
 
@@ -44,7 +44,8 @@ export interface RunStore {
   jobSpec(id: string, job: string): Promise<JobSpec | undefined>;
   /** Newest first. InputError `cursor-invalid` (400) for a cursor that we never gave. */
   list(filter: RunFilter): Promise<{ runs: Run[]; next?: string }>;
-  delivery(id: string): Promise<Delivery | undefined>;
+  /** By the forge's own id; without a forge, the latest of that id. */
+  delivery(id: string, forge?: ForgeName): Promise<Delivery | undefined>;
   /** Always legal; gives false when the run is over. InputError `run-unknown` (404). */
   cancel(id: string, reason: string): Promise<boolean>;
   /** A new run for the same commit with its own logs. InputError `run-unknown` (404). */

@@ -63,10 +63,32 @@ describe('a delivery', () => {
 
   it('that failed is taken again, as a new try which alone says how it ended', async () => {
     await deliver('again');
-    await fixture.deliveries.conclude('again', 1, { state: 'failed', reason: 'no remote', runs: [] });
+    await fixture.deliveries.conclude({ forge: 'gitea', id: 'again' }, 1, {
+      state: 'failed',
+      reason: 'no remote',
+      runs: [],
+    });
     expect(await deliver('again')).toMatchObject({ result: 'accepted' });
-    await fixture.deliveries.conclude('again', 1, { state: 'failed', reason: 'late news of the first', runs: [] });
+    await fixture.deliveries.conclude({ forge: 'gitea', id: 'again' }, 1, {
+      state: 'failed',
+      reason: 'late news of the first',
+      runs: [],
+    });
     expect(await fixture.deliveries.get('again')).toMatchObject({ state: 'queued', tries: 2 });
+  });
+
+  it('of one forge is no duplicate of another forge that uses the same id', async () => {
+    const head = { id: 'same', forge: 'github', event: 'push', repository: 'github/eve/app' };
+    // As GitHub's own: whoever may sign there cannot silence a push of Gitea ahead of it.
+    await fixture.deliveries.accept({ ...head, receivedAt: '2030-01-01T00:00:00.000Z' });
+    expect(await deliver('same')).toMatchObject({ result: 'accepted' });
+    expect(await deliver('same')).toMatchObject({ result: 'duplicate' });
+    await fixture.deliveries.conclude({ forge: 'gitea', id: 'same' }, 1, { state: 'ignored', runs: [] });
+    expect(await fixture.deliveries.get('same', 'gitea')).toMatchObject({ forge: 'gitea', state: 'ignored' });
+    expect(await fixture.deliveries.get('same', 'github')).toMatchObject({ forge: 'github', state: 'queued' });
+    // Received later, if that was said rightly.
+    expect(await fixture.deliveries.get('same')).toMatchObject({ forge: 'github' });
+    expect(await fixture.deliveries.get('none')).toBeUndefined();
   });
 
   it('that failed and comes again is planned once, though events of both tries are in the queue', async () => {
@@ -75,7 +97,11 @@ describe('a delivery', () => {
     const bytes = Buffer.from(JSON.stringify(pushBody('ann/once', 'main', '0'.repeat(40), sha, 'Change')));
     const send = () => receive('gitea', signDelivery('gitea', SECRET, bytes, { delivery: 'twice' }), bytes);
     await send();
-    await fixture.deliveries.conclude('twice', 1, { state: 'failed', reason: 'no remote', runs: [] });
+    await fixture.deliveries.conclude({ forge: 'gitea', id: 'twice' }, 1, {
+      state: 'failed',
+      reason: 'no remote',
+      runs: [],
+    });
     await send();
     const planned: Promise<unknown>[] = [];
     const blocking = connectRedis(fixture.server.url, 'patient', () => undefined);

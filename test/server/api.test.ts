@@ -227,6 +227,11 @@ test('a delivery says what became of it', async () => {
   };
   server.runs.putDelivery(delivery);
   expect(await json(await server.get(`/api/deliveries/${delivery.id}`))).toEqual(delivery);
+  const other = { ...delivery, forge: 'gitea', reason: 'another forge, the same id' };
+  server.runs.putDelivery(other);
+  expect(await json(await server.get(`/api/deliveries/${delivery.id}?forge=gitea`))).toEqual(other);
+  expect(await json(await server.get(`/api/deliveries/${delivery.id}?forge=github`))).toEqual(delivery);
+  await expectProblem(await server.get(`/api/deliveries/${delivery.id}?forge=gitlab`), 400, 'query-invalid');
 });
 
 test.each([

@@ -34,7 +34,7 @@ export function createMemoryRunStore(): MemoryRunStore {
   };
   return {
     put: (run) => runs.set(run.id, run),
-    putDelivery: (delivery) => deliveries.set(delivery.id, delivery),
+    putDelivery: (delivery) => deliveries.set(`${delivery.forge} ${delivery.id}`, delivery),
     change,
     announce,
     listeners: (run) => feeds.get(run)?.size ?? 0,
@@ -55,7 +55,12 @@ export function createMemoryRunStore(): MemoryRunStore {
       const page: Run[] = structuredClone(found.slice(start, end));
       return Promise.resolve(end < found.length ? { runs: page, next: `c${end}` } : { runs: page });
     },
-    delivery: (id) => Promise.resolve(structuredClone(deliveries.get(id))),
+    delivery: (id, forge) =>
+      Promise.resolve(
+        structuredClone(
+          [...deliveries.values()].find((each) => each.id === id && (forge ?? each.forge) === each.forge),
+        ),
+      ),
     cancel(id, reason) {
       return Promise.resolve().then(() => {
         if (isFinal(known(id).state)) return false;
