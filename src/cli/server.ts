@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import type { Settings } from '../config/schema.ts';
 import { readSettings } from '../config/read-settings.ts';
 import { runServer } from './run-server.ts';
-import { aborted, untilSignal } from './until-signal.ts';
+import { startedUntil, untilSignal } from './until-signal.ts';
 
 export function serverCommand(): Command {
   return new Command('server')
@@ -11,9 +11,8 @@ export function serverCommand(): Command {
     .action(async () => {
       const settings: Settings = readSettings();
       const signal = untilSignal(() => process.exit(130));
-      const server = await runServer(settings);
-      await aborted(signal);
-      await server.close();
+      const server = await startedUntil(signal, runServer(settings));
+      await server?.close();
       // Everything is closed; timers that libraries forgot would keep the process for ten seconds more.
       process.exit(0);
     });

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { readSettings } from '../config/read-settings.ts';
 import { runWorker } from './run-worker.ts';
-import { aborted, untilSignal } from './until-signal.ts';
+import { startedUntil, untilSignal } from './until-signal.ts';
 
 export function workerCommand(): Command {
   return new Command('worker')
@@ -9,9 +9,8 @@ export function workerCommand(): Command {
     .action(async () => {
       const settings = readSettings();
       const signal = untilSignal(() => process.exit(130));
-      const worker = await runWorker(settings);
-      await aborted(signal);
-      await worker.close();
+      const worker = await startedUntil(signal, runWorker(settings));
+      await worker?.close();
       // Everything is closed; timers that libraries forgot would keep the process for ten seconds more.
       process.exit(0);
     });

@@ -1,6 +1,6 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Product, TOKEN, startProduct } from '../support/product.ts';
+import { type Product, TOKEN, startProcess, startProduct } from '../support/product.ts';
 
 let product: Product;
 beforeAll(async () => {
@@ -90,7 +90,7 @@ describe('a Redis killed with -9 and started again', () => {
   it('loses no push that came meanwhile', async () => {
     await product.redis.kill();
     // Whoever asks meanwhile is told to come again, in our words.
-    for (const path of ['/api/runs', '/api/deliveries/x', '/metrics', '/readyz']) {
+    for (const path of ['/api/runs', '/api/deliveries/x', '/readyz']) {
       const answer = await fetch(`${product.url}${path}`, { headers: { authorization: `Bearer ${TOKEN}` } });
       expect(answer.status, path).toBe(503);
       expect(await answer.text(), path).not.toMatch(/ioredis|Stream|ENOENT/);
@@ -99,5 +99,30 @@ describe('a Redis killed with -9 and started again', () => {
     await product.redis.start();
     const run = await product.runOf(delivery);
     expect(run.state).toBe('succeeded');
+  });
+});
+
+describe('told to stop while Redis is away', () => {
+  it('a worker in the middle of a job, a worker that has not begun, and a server end', async () => {
+    const lone = { IMPGEM_WORKER_NAME: 'w6', IMPGEM_WORKER_LABELS: 'lone', IMPGEM_DRAIN_TIMEOUT: '1s' };
+    const busy = await product.startWorker(lone);
+    const script = 'echo started; if [ "$IMPGEM_ATTEMPT" = 1 ]; then sleep 3000.4712; fi; echo done';
+    const pipeline = `jobs: { main: { runs-on: [lone], steps: [{ name: slow, run: ${JSON.stringify(script)} }] } }\n`;
+    const { delivery } = await product.push('gem/lone', { '.impgem.yml': pipeline });
+    const begun = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    await expect.poll(() => textOf(begun.id, 'job=main&step=slow')).toBe('started\n');
+    await product.redis.kill();
+    const env = { IMPGEM_WORKER_NAME: 'w7', IMPGEM_DATA: `${product.folder}/elsewhere`, IMPGEM_EXECUTOR: 'sandbox' };
+    const early = startProcess('worker', { ...process.env, ...env, REDIS_URL: product.redis.url });
+    await early.said(/worker ready/);
+    expect(await early.stop('SIGTERM')).toBe(0);
+    expect(await busy.stop('SIGTERM')).toBe(0);
+    expect(await sleepers('3000.4712')).toEqual([]);
+    expect(await product.server.stop('SIGTERM')).toBe(0);
+
+    await product.redis.start();
+    await product.startServer();
+    await product.startWorker(lone);
+    expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded', jobs: [{ attempt: 2 }] });
   });
 });
