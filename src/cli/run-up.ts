@@ -32,6 +32,8 @@ export async function runUp(settings: Settings, say: (line: string) => void): Pr
     throw error;
   });
   const secrets = await ownSecrets(settings, data.secrets);
+  if (secrets.wasOpen)
+    say(`up: others could read ${data.secrets}; it is closed to them now. Replace what is in it if they may have.`);
   if (secrets.made) say(`up: made secrets for the API and the webhooks; they are in ${data.secrets}`);
   else if (Object.keys(secrets.env).length > 0) say(`up: secrets are in ${data.secrets}`);
 
