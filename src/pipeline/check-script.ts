@@ -1,10 +1,11 @@
-import { checkEach } from './check-values.ts';
+import { checkEach, refuseNul } from './check-values.ts';
 import type { Report } from './pipeline.ts';
 import type { Path } from './yaml-source.ts';
 
 /** A value inside of a script would be read by Bash: a branch named `$(id)` would run. */
 export function checkScript(run: string | readonly string[] | undefined, path: Path, report: Report): void {
   checkEach(run, path, (script, at) => {
+    refuseNul(script, at, report);
     const found = /\$\{\{[\s\S]*?(?:\}\}|$)/.exec(script)?.[0];
     if (found === undefined) return;
     const inner = found.replace(/^\$\{\{\s*|\s*\}\}$/g, '');

@@ -39,7 +39,16 @@ export function checkEnv(
   place: Place,
   report: Report,
 ): void {
-  for (const [name, value] of Object.entries(env ?? {})) checkTemplate(String(value), [...path, name], place, report);
+  for (const [name, value] of Object.entries(env ?? {})) {
+    checkTemplate(String(value), [...path, name], place, report);
+    refuseNul(String(value), [...path, name], report);
+  }
+}
+
+/** It ends a text in every system call. */
+export function refuseNul(text: string, path: Path, report: Report): void {
+  if (text.includes('\0'))
+    report(path, { code: 'value-invalid', message: 'This holds a NUL character, which no program can be given.' });
 }
 
 /** Each entry of a value or a list, with its path. */

@@ -45,7 +45,7 @@ export function planStep(step: StepSource, name: string, path: Path, { matrix }:
 }
 
 function planLimits({ memory, cpu, pids }: NonNullable<StepSource['limits']>): Limits {
-  return compact({ memory: memory === undefined ? undefined : parseSize(memory), cpu, pids });
+  return compact({ memory: memory === undefined ? undefined : parseSize(String(memory)), cpu, pids });
 }
 
 /** Patterns that stand by themselves are one group. */

@@ -26,6 +26,7 @@ function repair(root: unknown, { path, code, meant, missing }: SchemaProblem): b
   if (code !== 'unknown-key' && NEEDED.has(key)) return false;
   if (meant !== undefined) owner[meant] ??= owner[key];
   Reflect.deleteProperty(owner, key);
+  if (key === 'run' && typeof path[length - 2] === 'number') owner[key] = 'true';
   return true;
 }
 

@@ -32,7 +32,14 @@ const Scalar = Type.Union([Type.String({ maxLength: 65_536 }), Type.Number(), Ty
 });
 
 export const Duration = text('a time such as 90s, 10m or 1h', { pattern: '^[1-9][0-9]{0,8}(ms|s|m|h|d)$' });
-const Size = text('a size such as 512m or 4g', { pattern: '^[1-9][0-9]{0,14}[kmgKMG]?$' });
+const SIZE_EXPECTED = 'a size such as 512m or 4g';
+const Size = Type.Union(
+  [
+    text(SIZE_EXPECTED, { pattern: '^[1-9][0-9]{0,14}[kmgKMG]?$' }),
+    Type.Integer({ minimum: 1, maximum: 1e15, $comment: SIZE_EXPECTED }),
+  ],
+  { $comment: SIZE_EXPECTED },
+);
 export const Glob = text('a pattern such as src/** or !docs/**', { maxLength: 257 });
 const Globs = (example: unknown, description: string) =>
   Type.Optional(oneOrMany(Glob, 'a pattern or a list of patterns', { description, examples: [example] }));

@@ -1,0 +1,25 @@
+import { expect, test } from 'vitest';
+import { parsePipeline } from '../../src/pipeline/parse.ts';
+import { planText } from './plan-text.ts';
+
+function codes(text: string): string[] {
+  return parsePipeline(text, 'f.yml').diagnostics.map(({ code, line }) => `${code} ${line}`);
+}
+
+test('an empty script hides no other mistake', () => {
+  const text = 'steps:\n  - { name: a, run: "", needs: z }\n  - { name: b, run: [], working-directory: /etc }';
+  expect(codes(text)).toEqual(['value-invalid 2', 'empty 3', 'need-unknown 2', 'path-outside 3']);
+});
+
+test('what no program can be given is refused', () => {
+  const text = 'env: { A: "\\0" }\nsteps:\n  - run: "a\\0b"\n    env: { B: "x\\0" }\n  - run: [a, "\\0"]';
+  expect(codes(text)).toEqual(['value-invalid 1', 'value-invalid 3', 'value-invalid 4', 'value-invalid 5']);
+});
+
+test('memory is a number of bytes or a size', () => {
+  const memory = (size: string) =>
+    planText(`steps: [{ run: make, limits: { memory: ${size} } }]`).plan?.jobs[0]?.steps[0]?.limits.memory;
+  expect([memory('1048576'), memory('"1048576"'), memory('1m'), memory('1M')]).toEqual(Array(4).fill(1048576));
+  for (const wrong of ['0', '-1', '1.5', '1t', '1e3', 'true', '9999999999999999'])
+    expect(codes(`steps: [{ run: make, limits: { memory: ${wrong} } }]`)).toHaveLength(1);
+});
