@@ -52,7 +52,9 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
 
   const folder = earlier ?? (await makeJobFolder(deps.folder, owner));
   const stored = earlier ? await ports.logs.length(logKey(assignment, 'job')) : 0;
-  const log = createJobLog(ports.logs, assignment, folder, stored);
+  const secrets = readSecrets(assignment, ports);
+  secrets.catch(() => undefined);
+  const log = createJobLog(ports.logs, assignment, folder, stored, secrets);
   const stop = new AbortController();
   const objects = ports.workspaces.objects?.(assignment) ?? facts?.objects;
   const context: JobContext = {
@@ -79,9 +81,8 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
   const begunAt: JobFacts = facts ?? { startedAt: Date.now() };
   if (!facts) folder.journal.save('job', begunAt);
   const sandbox = adopted ? Promise.resolve(adopted.sandbox) : executor.prepare(context);
-  const secrets = readSecrets(assignment, ports);
   // Each is waited for later; one that fails before must not count as unhandled.
-  for (const promise of [context.ready, sandbox, secrets]) promise.catch(() => undefined);
+  for (const promise of [context.ready, sandbox]) promise.catch(() => undefined);
   const settled = () => sandbox.catch(() => undefined);
   return {
     assignment,

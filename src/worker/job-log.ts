@@ -13,26 +13,38 @@ export interface JobLog {
   close(): Promise<void>;
 }
 
-/** `stored`: bytes that an earlier worker wrote; they come of the lines that its journal holds. */
+/**
+ * `stored`: bytes that an earlier worker wrote; they come of the lines that its journal holds. `secrets`: of the job; what
+ * is said before they are known waits for them, so that no line can show one.
+ */
 export function createJobLog(
   writer: LogWriter,
   assignment: Assignment,
   { journal }: Pick<JobFolder, 'journal'>,
   stored: number,
+  secrets: Promise<ReadonlyMap<string, string>>,
 ): JobLog {
   const earlier = (journal.load('notes') ?? []) as string[];
   const said = [...earlier];
-  let log: StepLog | undefined;
-  // `close` waits for the same chain and throws what went wrong in it.
-  const write = (text: string): void => {
-    log ??= createStepLog({
+  let log: Promise<StepLog> | undefined;
+  const open = async (): Promise<StepLog> => {
+    // Those that cannot be had are in no line either.
+    const values = await secrets.then(
+      (known) => [...known.values()],
+      () => [],
+    );
+    return createStepLog({
       writer,
       key: logKey(assignment, 'job'),
-      secrets: [],
+      secrets: values,
       limit: Number.POSITIVE_INFINITY,
       from: { offset: 0, stored },
     });
-    log.note(text).catch(() => undefined);
+  };
+  // `close` waits for the same chain and throws what went wrong in it.
+  const write = (text: string): void => {
+    log ??= open();
+    log.then((opened) => opened.note(text)).catch(() => undefined);
   };
   for (const text of earlier) write(text);
   return {
@@ -44,7 +56,7 @@ export function createJobLog(
       write(text);
     },
     close: async () => {
-      await log?.close();
+      await (await log)?.close();
     },
   };
 }
