@@ -44,7 +44,8 @@ export function createPresence(deps: PresenceDeps): Presence {
   return {
     async beat() {
       if (left) return;
-      const why = (await diskTrouble()) ?? (await deps.trouble());
+      const drained = (await workers.isDrained(name)) ? 'told to drain' : undefined;
+      const why = drained ?? (await diskTrouble()) ?? (await deps.trouble());
       if ((why === undefined) !== (paused === undefined)) onPause(why);
       paused = why;
       await workers.beat(paused === undefined ? self : { ...self, paused });

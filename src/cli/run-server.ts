@@ -39,6 +39,7 @@ import { findMissedPushes } from './missed-pushes.ts';
 import { openGit } from './open-git.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
 import { recordRun } from './record-run.ts';
+import { viewWorkers } from './view-workers.ts';
 import { keepSweeping } from './sweeping.ts';
 
 export interface ServerProcess {
@@ -195,6 +196,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       calm.during(createReceive({ forges, deliveries, queues: web.queues, journal, allowed })),
     ),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
+    workers: viewWorkers(web),
     ready: () => checkReady(quick, data.root),
     metrics: async () => metrics.render(await gaugesOf({ runs: web, redis: quick, journal, folder: data.root })),
     ...(settings.IMPGEM_API_TOKEN === undefined ? {} : { apiToken: settings.IMPGEM_API_TOKEN }),

@@ -7,6 +7,8 @@ import { LEASE_MS } from './leases.ts';
 
 const WORKERS = 'ig:workers';
 const SEEN = 'ig:workers-seen';
+/** Names of workers that are to take no more jobs. */
+const DRAINED = 'ig:workers-drained';
 
 export interface WorkerEntry {
   name: string;
@@ -24,6 +26,9 @@ export interface Workers {
   beat(entry: WorkerEntry): Promise<void>;
   leave(name: string): Promise<void>;
   live(): Promise<WorkerEntry[]>;
+  /** Tells a worker to take no more jobs, or to take them again. */
+  setDrained(name: string, drained: boolean): Promise<void>;
+  isDrained(name: string): Promise<boolean>;
 }
 
 const BEAT = `
@@ -61,8 +66,12 @@ export function createWorkers(redis: Redis): Workers {
       await commands.igWorkerBeat(2, WORKERS, SEEN, entry.name, JSON.stringify(entry), LEASE_MS);
     },
     async leave(name) {
-      await redis.multi().hdel(WORKERS, name).zrem(SEEN, name).exec();
+      await redis.multi().hdel(WORKERS, name).zrem(SEEN, name).srem(DRAINED, name).exec();
     },
+    async setDrained(name, drained) {
+      await (drained ? redis.sadd(DRAINED, name) : redis.srem(DRAINED, name));
+    },
+    isDrained: async (name) => (await redis.sismember(DRAINED, name)) === 1,
     live: async () =>
       (await commands.igLiveWorkers(2, WORKERS, SEEN, LEASE_MS)).map((text) => JSON.parse(text) as WorkerEntry),
   };

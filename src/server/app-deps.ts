@@ -13,6 +13,16 @@ export interface IntakeAnswer {
   reason?: string;
 }
 
+/** A worker that lives, as the HTTP contract shows it. */
+export interface WorkerView {
+  name: string;
+  labels: string[];
+  /** Why it takes no job just now; absent: it takes them. */
+  paused?: string;
+  /** Jobs that it holds. */
+  jobs: { run: string; job: string }[];
+}
+
 export interface AppDeps {
   runs: RunStore;
   logs: LogStore;
@@ -24,6 +34,12 @@ export interface AppDeps {
   receive(forge: ForgeName, headers: IncomingHttpHeaders, body: Buffer): Promise<IntakeAnswer>;
   /** A manual run; several pipelines make several runs. Throws InputError 404 or 422. */
   trigger(repository: string, ref: string): Promise<Run[]>;
+  workers: {
+    /** By name. */
+    list(): Promise<WorkerView[]>;
+    /** Tells it to take no more jobs, or to take them again. False: there is none of that name. */
+    setDrained(name: string, drained: boolean): Promise<boolean>;
+  };
   ready(): Promise<{ ok: boolean; checks: Record<string, string> }>;
   /** Prometheus text. */
   metrics(): Promise<string>;

@@ -13,6 +13,7 @@ import { logRoutes } from './routes/logs.ts';
 import { runRoutes } from './routes/runs.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 import { workerArtifactRoutes } from './routes/worker-artifacts.ts';
+import { workerRoutes } from './routes/workers.ts';
 import { workerLogRoutes } from './routes/worker-logs.ts';
 import { dataHeaders } from './security-headers.ts';
 import { sendPage } from './send-page.ts';
@@ -35,6 +36,7 @@ export function createApp(deps: AppDeps): Express {
   healthRoutes(app, deps, mayMeasure);
   runRoutes(app, deps, mayWrite);
   deliveryRoutes(app, deps);
+  workerRoutes(app, deps, mayWrite);
   logRoutes(app, deps, closingSignal(app));
   artifactRoutes(app, deps);
   workerLogRoutes(app, deps, mayWrite);

@@ -14,6 +14,8 @@ function memoryWorkers(...first: WorkerEntry[]): Workers & { entries: Map<string
     entries,
     beat: (entry) => Promise.resolve(void entries.set(entry.name, entry)),
     leave: (name) => Promise.resolve(void entries.delete(name)),
+    setDrained: () => Promise.resolve(),
+    isDrained: () => Promise.resolve(false),
     live: () => Promise.resolve([...entries.values()]),
   };
 }

@@ -100,6 +100,24 @@ it('a forge that is down: runs go on, statuses are tried again and counted, and 
   await isTrue(() => Promise.resolve(product.forge.posts.some(({ state }) => state === 'success')));
 }, 90_000);
 
+it('a worker that is drained over HTTP ends what it has, takes nothing more, and goes on when it is told to', async () => {
+  product = await startProduct();
+  await product.startWorker();
+  const worker = async (): Promise<{ paused?: string; jobs: object[] } | undefined> =>
+    (await product.api<{ workers: { paused?: string; jobs: object[] }[] }>('/api/workers')).workers[0];
+  const { delivery } = await product.push('ann/app', { '.impgem.yml': 'steps: [{ run: sleep 4 }]\n' });
+  const { id } = await product.runOf(delivery, (run) => run.state === 'running');
+  expect(await product.api('/api/workers/w1/drain', { method: 'POST' })).toEqual({ name: 'w1', drained: true });
+  await isTrue(async () => (await worker())?.paused === 'told to drain');
+  const { delivery: later } = await product.push('ann/other', GREEN);
+  expect(await product.runOf(delivery)).toMatchObject({ id, state: 'succeeded', jobs: [{ attempt: 1 }] });
+  expect(await product.runOf(later, () => true)).toMatchObject({ state: 'pending' });
+  await isTrue(async () => (await worker())?.jobs.length === 0);
+  await product.api('/api/workers/w1/resume', { method: 'POST' });
+  expect(await product.runOf(later)).toMatchObject({ state: 'succeeded' });
+  expect(await product.api('/api/workers/none/drain', { method: 'POST' })).toMatchObject({ code: 'worker-unknown' });
+}, 90_000);
+
 describe('an upgrade in the middle of a run', () => {
   it('of server and worker: the run ends green once, a push that comes meanwhile too', async () => {
     product = await startProduct();

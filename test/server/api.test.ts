@@ -244,7 +244,13 @@ test.each([
 ])('a write with %o is refused', async (headers, status, code) => {
   const run = sampleRun();
   server.runs.put(run);
-  for (const path of ['/api/runs', `/api/runs/${run.id}/cancel`, `/api/runs/${run.id}/rerun`]) {
+  for (const path of [
+    '/api/workers/w1/drain',
+    '/api/workers/w1/resume',
+    '/api/runs',
+    `/api/runs/${run.id}/cancel`,
+    `/api/runs/${run.id}/rerun`,
+  ]) {
     const response = await fetch(server.url + path, { method: 'POST', headers });
     expect(response.headers.get('www-authenticate')).toContain('Bearer');
     await expectProblem(response, status, code);

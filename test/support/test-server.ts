@@ -41,6 +41,7 @@ export async function startTestServer(overrides: Partial<AppDeps> = {}): Promise
     artifacts: createArtifactStore(join(folder, 'artifacts')),
     receive: () => Promise.resolve({ delivery: 'd1', result: 'accepted' }),
     trigger: () => Promise.resolve([]),
+    workers: { list: () => Promise.resolve([]), setDrained: () => Promise.resolve(false) },
     ready: () => Promise.resolve({ ok: true, checks: { redis: 'ok' } }),
     metrics: () => Promise.resolve('impgem_runs 1\n'),
     apiToken: TOKEN,
