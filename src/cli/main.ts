@@ -4,6 +4,9 @@ import { Command, CommanderError } from 'commander';
 import { ImpGemError, messageOf } from '../errors.ts';
 import { EXIT } from './exit-codes.ts';
 
+// What a library should do otherwise is nothing that whoever runs this can change.
+process.noDeprecation = true;
+
 const COMMANDS: Record<string, () => Promise<Command>> = {
   up: async () => (await import('./up.ts')).upCommand(),
   run: async () => (await import('./run.ts')).runCommand(),

@@ -5,6 +5,7 @@ import type Docker from 'dockerode';
 import { ImpGemError, InfrastructureError, messageOf } from '../../errors.ts';
 import { resolveEndpoint } from './engine-address.ts';
 import type { EngineAddress } from './options.ts';
+import { tlsTrouble } from './tls-trouble.ts';
 
 export interface Engine {
   docker: Docker;
@@ -26,13 +27,26 @@ export async function connectEngine(address: EngineAddress): Promise<Engine> {
   return { docker, close: () => agent.destroy() };
 }
 
-const CONNECTION = new Set(['ECONNREFUSED', 'ENOENT', 'EACCES', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH']);
+const CONNECTION = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'EACCES',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
 
 /** What an engine's error means to us; `doing` completes "cannot ...". */
 export function engineError(error: unknown, doing: string): ImpGemError {
   if (error instanceof ImpGemError) return error;
   const status = statusOf(error);
   const text = sentenceOf(error);
+  const trouble = tlsTrouble(error);
+  if (trouble !== undefined)
+    return new InfrastructureError('engine-tls', `Cannot ${doing}: ${trouble}`, { cause: error });
   if (status === undefined && CONNECTION.has(codeOf(error)))
     return new InfrastructureError(
       'engine-unreachable',

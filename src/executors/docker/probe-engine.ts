@@ -4,6 +4,7 @@ import { request as httpsRequest } from 'node:https';
 import { messageOf } from '../../errors.ts';
 import { type EngineEndpoint, resolveEndpoint } from './engine-address.ts';
 import type { EngineAddress } from './options.ts';
+import { tlsTrouble } from './tls-trouble.ts';
 
 export type EngineProbe =
   { ok: true; version: string; apiVersion: string; system: string } | { ok: false; reason: string };
@@ -17,7 +18,7 @@ export async function probeEngine(address: EngineAddress, timeoutMs = 250): Prom
       return { ok: false, reason: 'what answers is not an engine' };
     return { ok: true, version: Version, apiVersion: ApiVersion, system: `${Os ?? '?'}/${Arch ?? '?'}` };
   } catch (error) {
-    return { ok: false, reason: messageOf(error) };
+    return { ok: false, reason: tlsTrouble(error) ?? messageOf(error) };
   }
 }
 
@@ -35,7 +36,10 @@ function get(endpoint: EngineEndpoint, path: string, timeoutMs: number): Promise
         text += part;
         if (text.length > LONGEST_ANSWER) request.destroy(new Error('the answer is too long for an engine'));
       });
-      response.on('end', () => resolve(text));
+      response.on('end', () => {
+        if (response.statusCode === 200) resolve(text);
+        else reject(new Error(`it answers ${response.statusCode ?? 0}: ${text.trim().slice(0, 200)}`));
+      });
       response.on('error', reject);
     });
     request.on('error', (error) =>
