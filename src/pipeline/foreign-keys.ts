@@ -2,6 +2,7 @@
 const ELSEWHERE: Record<string, string> = {
   after_script: 'Use a last step with `when: { status: always }`.',
   before_script: 'Make it the first step.',
+  backend_options: 'Write `limits`.',
   cap_add: 'No step gets more rights than a build needs.',
   commands: 'Write `run`.',
   container: 'Write `image`.',
@@ -21,6 +22,8 @@ const ELSEWHERE: Record<string, string> = {
   group: 'Write `needs` between steps.',
   id: 'Write `name`: it is what `steps.NAME` means.',
   if: 'Write `when: { if: ... }`.',
+  interruptible: 'Write `concurrency: { group: ..., mode: cancel }`.',
+  labels: 'Write `runs-on`.',
   'max-parallel': 'Use `concurrency`.',
   network_mode: 'Only `network: none` exists.',
   on: 'Write `when: { event: ... }`.',
@@ -33,6 +36,7 @@ const ELSEWHERE: Record<string, string> = {
   rules: 'Write `when`.',
   script: 'Write `run`.',
   settings: 'There are no plugins: write `env` and `run`.',
+  skip_clone: 'Write `clone: { skip: true }`.',
   stage: 'Write `needs` between jobs.',
   stages: 'Write `needs` between jobs.',
   strategy: 'Write `matrix` at the job itself.',
@@ -42,6 +46,7 @@ const ELSEWHERE: Record<string, string> = {
   uses: 'There are no actions: write the commands in `run`, or share them with `include`.',
   variables: 'Write `env`.',
   volumes: 'No step sees a folder of the host; use `cache` or `artifacts`.',
+  workflow: 'Write `when` at the top.',
   with: 'Write `env`.',
 };
 

@@ -23,3 +23,19 @@ test('memory is a number of bytes or a size', () => {
   for (const wrong of ['0', '-1', '1.5', '1t', '1e3', 'true', '9999999999999999'])
     expect(codes(`steps: [{ run: make, limits: { memory: ${wrong} } }]`)).toHaveLength(1);
 });
+
+test.each([
+  'depends_on',
+  'skip_clone',
+  'interruptible',
+  'resource_group',
+  'workflow',
+  'permissions',
+  'stages',
+  'on',
+  'settings',
+])('`%s` of another system is answered by what to write here', (key) => {
+  const [diagnostic] = parsePipeline(`steps: [{ run: make }]\n${key}: x`, 'f.yml').diagnostics;
+  expect(diagnostic).toMatchObject({ code: 'unknown-key', line: 2 });
+  expect(diagnostic?.hint).not.toMatch(/Known keys|Did you mean/);
+});
