@@ -63,6 +63,14 @@ export function systemCode(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+/** The end of a sentence that begins with the name of a file which a user gave. */
+export function whyUnreadable(error: unknown): string {
+  const code = systemCode(error);
+  if (code === 'ENOENT' || code === 'ENOTDIR') return 'does not exist';
+  if (code === 'EACCES' || code === 'EPERM') return 'may not be read by this user';
+  return code === 'EISDIR' ? 'is a folder' : `cannot be read (${code})`;
+}
+
 /** What a failed file operation on `what` (`the log`) means to whoever sees it, without a path; our own errors pass. */
 export function diskError(what: string, error: unknown): ImpGemError {
   if (error instanceof ImpGemError) return error;

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
-import { InputError, messageOf } from '../errors.ts';
+import { InputError, whyUnreadable } from '../errors.ts';
 import { type FileReader, findPipelines, loadPipeline, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
 
 /** All pipelines of the repository around the current folder, or these files. Throws InputError `no-pipeline`. */
@@ -19,7 +19,7 @@ async function readOne(file: string): Promise<LoadedPipeline> {
   const path = resolve(file);
   const root = repositoryRoot(dirname(path)) ?? process.cwd();
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new InputError('no-pipeline', `${file} cannot be read: ${messageOf(error)}`, { cause: error });
+    throw new InputError('no-pipeline', `${file} ${whyUnreadable(error)}`, { cause: error });
   });
   const shown = relative(root, path);
   return loadPipeline(shown.startsWith('..') ? path : shown.split(sep).join('/'), text, readerOf(root));

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { ImpGemError, systemCode } from '../errors.ts';
+import { ImpGemError, systemCode, whyUnreadable } from '../errors.ts';
 import { nearest } from './nearest.ts';
 import { type Settings, SettingsSchema } from './schema.ts';
 import { validateSettings } from './validate-settings.ts';
@@ -68,13 +68,6 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
 
 function withoutPassword(value: string): string {
   return value.replace(/\/\/[^/]*@/, '//***@');
-}
-
-function whyUnreadable(error: unknown): string {
-  const code = systemCode(error);
-  if (code === 'ENOENT' || code === 'ENOTDIR') return 'does not exist';
-  if (code === 'EACCES' || code === 'EPERM') return 'may not be read by this user';
-  return code === 'EISDIR' ? 'is a folder' : `cannot be read (${code})`;
 }
 
 const TYPES: Record<string, string> = { integer: 'a whole number', number: 'a number', boolean: 'true or false' };

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { InputError, messageOf } from '../../errors.ts';
+import { InputError, whyUnreadable } from '../../errors.ts';
 import { parseAssignments } from '../../worker/handover.ts';
 
 /**
@@ -22,6 +22,6 @@ function readText(path: string): string {
   try {
     return readFileSync(path === '-' ? 0 : path, 'utf8');
   } catch (error) {
-    throw new InputError('secrets-file', `The secrets cannot be read: ${messageOf(error)}`, { cause: error });
+    throw new InputError('secrets-file', `The file of the secrets, ${path}, ${whyUnreadable(error)}`, { cause: error });
   }
 }
