@@ -1,7 +1,8 @@
 /** What docs/operations.md says of a disk, a Redis and a forge in trouble, held against the product; and an upgrade. */
+import { readFile, readdir } from 'node:fs/promises';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Product, TOKEN, poll, startProduct } from '../support/product.ts';
+import { type Product, SECRET, TOKEN, poll, startProduct } from '../support/product.ts';
 import { smallDisk } from '../support/small-disk.ts';
 
 const MB = 1024 ** 2;
@@ -89,7 +90,7 @@ it('a Redis that is away: /metrics still says what can be said, and that it is a
 
 it('a forge that is down: runs go on, statuses are tried again and counted, and arrive', async () => {
   product = await startProduct();
-  await product.startWorker();
+  const worker = await product.startWorker();
   let isDown = true;
   product.forge.weather = () => (isDown ? { kind: 'answer', status: 503 } : { kind: 'answer', status: 201 });
   const { delivery } = await product.push('ann/app', GREEN);
@@ -98,7 +99,30 @@ it('a forge that is down: runs go on, statuses are tried again and counted, and 
   expect(await metric('impgem_deliveries_total', 'state="planned"')).toBe(1);
   isDown = false;
   await isTrue(() => Promise.resolve(product.forge.posts.some(({ state }) => state === 'success')));
+  // Nothing that was said or measured meanwhile holds a secret.
+  const response = await fetch(`${product.url}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
+  const said = [await response.text(), ...product.server.lines, ...worker.lines].join('\n');
+  expect(said).toContain('status not delivered');
+  for (const secret of [TOKEN, SECRET, 'forge-token']) expect(said).not.toContain(secret);
 }, 90_000);
+
+it('a step that floods its log hears of a cancel all the same, and nothing of it is left', async () => {
+  product = await startProduct();
+  await product.startWorker();
+  const mark = `flood-${process.pid}`;
+  const { delivery } = await product.push('ann/app', { '.impgem.yml': `steps: [{ run: "yes ${mark}" }]\n` });
+  const { id } = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+  await product.api(`/api/runs/${id}/cancel`, { method: 'POST' });
+  const cancelled = { state: 'cancelled', reason: 'cancelled by a person' };
+  expect(await product.runOf(delivery)).toMatchObject({ ...cancelled, jobs: [{ ...cancelled, steps: [cancelled] }] });
+  await isTrue(async () => !(await commandLines()).some((line) => line === `yes\0${mark}\0`));
+}, 90_000);
+
+/** Of every process of this machine. */
+async function commandLines(): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  return Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+}
 
 it('a worker that is drained over HTTP ends what it has, takes nothing more, and goes on when it is told to', async () => {
   product = await startProduct();
