@@ -2,6 +2,8 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import type { OwnEngine } from '../../test/support/own-engine.ts';
+import { type EngineRemains, remainsOnEngine } from '../engine-remains.ts';
 import type { Product } from '../../test/support/product.ts';
 import type { Job, Run } from '../../src/runs/run.ts';
 import { type ExpectedJob, MARK, type PlannedPush } from './pushes.ts';
@@ -14,6 +16,7 @@ export interface SentPush {
   accepted: boolean;
 }
 
+const NOTHING: EngineRemains = { jobs: [], warm: [], warmSlots: new Set() };
 const FINAL_STATUS: Record<string, string> = { succeeded: 'success', failed: 'failure', skipped: 'success' };
 
 export interface Checker {
@@ -23,10 +26,15 @@ export interface Checker {
   faults(sent: readonly SentPush[]): Promise<string[]>;
   /** What is left in Redis, on the disk and among the processes. */
   leaks(mark: string): Promise<string[]>;
+  /** What workers left that were told to stop. */
+  afterEnd(): Promise<string[]>;
   close(): void;
 }
 
-export function createChecker(product: Product): Checker {
+export function createChecker(product: Product, engine?: OwnEngine): Checker {
+  const data = join(product.folder, 'data');
+  const foldersIn = (name: string): Promise<string[]> => readdir(join(data, name)).catch(() => []);
+
   const redis = new Redis({ path: product.redis.url.slice('unix://'.length), maxRetriesPerRequest: null });
   redis.on('error', () => undefined);
 
@@ -124,16 +132,19 @@ export function createChecker(product: Product): Checker {
       return all;
     },
     async leaks(mark) {
-      const data = join(product.folder, 'data');
-      const [work, journal, active, leases, tickets, processes] = await Promise.all([
-        readdir(join(data, 'work')).catch(() => []),
-        readdir(join(data, 'journal')).catch(() => []),
+      const { jobs, warmSlots } = engine ? await remainsOnEngine(data, engine.host) : NOTHING;
+      const [work, warm, journal, active, leases, tickets, processes] = await Promise.all([
+        foldersIn('work'),
+        foldersIn('warm'),
+        foldersIn('journal'),
         redis.zrange('ig:active', 0, '-1'),
         redis.zrange('ig:leases', 0, '-1'),
         queued(redis),
         markedProcesses(mark),
       ]);
       return [
+        ...jobs,
+        ...warm.filter((name) => !warmSlots.has(name)).map((name) => `warm folder ${name}`),
         ...work.map((name) => `work folder ${name}`),
         ...journal.map((name) => `journal ${name}`),
         ...active.map((id) => `active run ${id}`),
@@ -141,6 +152,12 @@ export function createChecker(product: Product): Checker {
         ...tickets.map((key) => `queue entry ${key}`),
         ...processes.map((process) => `process ${process}`),
       ];
+    },
+    async afterEnd() {
+      if (!engine) return [];
+      const { jobs, warm } = await remainsOnEngine(data, engine.host);
+      const folders = await foldersIn('warm');
+      return [...jobs, ...warm, ...folders.map((name) => `warm folder ${name}`)].map((one) => `${one} after the end`);
     },
     close: () => redis.disconnect(),
   };

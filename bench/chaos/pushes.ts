@@ -25,10 +25,19 @@ export interface PlannedPush {
   againMs: number[];
 }
 
+/** Of all jobs. Docker workers take others, too, when they are free. */
+const DOCKER_SHARE = 0.15;
 /** A variable that every step of this chaos has in its environment, so that what is left of one can be found. */
 export const MARK = 'CHAOS_MARK';
 
-export function planPush(random: Random, repository: string, number: number, mark: string): PlannedPush {
+/** `dockerLabel`: some jobs run on workers of this label only. */
+export function planPush(
+  random: Random,
+  repository: string,
+  number: number,
+  mark: string,
+  dockerLabel?: string,
+): PlannedPush {
   const count = random.between(1, 3);
   const chained = random.chance(0.4);
   const fails = random.chance(0.15);
@@ -45,6 +54,7 @@ export function planPush(random: Random, repository: string, number: number, mar
     if (failing && last) last.script += '; exit 3';
     text += `  ${id}:\n`;
     if (chained && index > 0) text += `    needs: [job${index - 1}]\n`;
+    if (dockerLabel !== undefined && random.chance(DOCKER_SHARE)) text += `    runs-on: [${dockerLabel}]\n`;
     text += `    steps:\n`;
     for (const step of steps) text += `      - { name: ${step.name}, run: ${JSON.stringify(step.script)} }\n`;
     jobs.push({
@@ -59,7 +69,7 @@ export function planPush(random: Random, repository: string, number: number, mar
     pipeline: text,
     state: fails ? 'failed' : 'succeeded',
     jobs,
-    delayMs: random.between(0, 1500),
+    delayMs: random.chance(0.3) ? random.between(3000, 9000) : random.between(0, 1500),
     againMs: random.chance(0.3)
       ? [random.between(0, 3000), ...(random.chance(0.3) ? [random.between(0, 9000)] : [])]
       : [],

@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { signDelivery } from '../../test/support/fake-forge.ts';
 import { type Product, SECRET, pushBody, startProduct } from '../../test/support/product.ts';
-import { type Cast, gather } from './cast.ts';
+import { type OwnEngine, startOwnEngine } from '../../test/support/own-engine.ts';
+import { type Cast, DOCKER_LABEL, gather } from './cast.ts';
 import { type SentPush, createChecker } from './check.ts';
 import { type PlannedPush, planPush } from './pushes.ts';
 import { type Random, createRandom } from './random.ts';
@@ -17,7 +18,10 @@ export interface ChaosOptions {
   troubleMs: number;
   /** How long it may take until everything is over and clean. */
   quietMs: number;
-  env?: Record<string, string>;
+  /** After this it is ended, whatever is still open; that is a fault. */
+  wholeMs: number;
+  /** With docker workers beside the others, over an engine of its own that is killed, too. Needs root. */
+  docker: boolean;
   say?: (line: string) => void;
 }
 
@@ -27,6 +31,8 @@ export interface ChaosReport {
   accepted: number;
   /** Sendings of a delivery that was accepted already. */
   doubled: number;
+  /** Deliveries that were accepted after one of a later commit of the same repository. */
+  reordered: number;
   /** What was done how often. */
   trouble: Record<string, number>;
   /** ms from the last strike until all runs were over with their statuses delivered. */
@@ -40,61 +46,87 @@ const REPOSITORIES = 20;
 const SENDINGS = 60;
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const say = options.say ?? (() => undefined);
-  const random = createRandom(options.seed);
   const startedAt = performance.now();
-  const mark = `chaos-${options.seed}`;
   const product = await startProduct({
     IMPGEM_FETCH_TIMEOUT: '5s',
     // Workers die so often that a job may well lose several in a row.
     IMPGEM_MAX_LOSSES: '50',
     IMPGEM_CATCH_UP: 'off',
-    ...options.env,
   });
+  const late = new AbortController();
+  const engine = options.docker ? await startOwnEngine() : undefined;
   try {
-    const cast = await gather(product);
-    const trouble = createTrouble({ random, cast, forge: product.forge, git: product.git, say });
-    const sending = createSending(product, cast, random, say);
-    const plans = Array.from({ length: options.pushes }, (_, number) =>
-      planPush(random, `chaos/r${random.between(0, REPOSITORIES - 1)}`, number, mark),
-    );
-    await Promise.all([
-      spread(options.troubleMs, plans, (plan) => sending.push(plan)),
-      spread(options.troubleMs, Array.from({ length: options.strikes }), () => trouble.strike()),
-      spread(options.troubleMs, Array.from({ length: Math.ceil(options.troubleMs / 8000) }), () =>
-        trouble.changeWeather(),
-      ),
+    return await Promise.race([
+      disturb(options, product, engine, startedAt),
+      sleep(options.wholeMs, undefined, { signal: late.signal }).then((): ChaosReport => {
+        const seconds = (performance.now() - startedAt) / 1000;
+        return { ...NOTHING, seed: options.seed, seconds, faults: [`not over after ${Math.round(seconds)} s`] };
+      }),
     ]);
-    say('no more trouble');
-    const quietFrom = performance.now();
-    await trouble.end();
-    const sent = await sending.done();
-    const alive = cast.servers.map((server) => server.url?.()).find((url) => url !== undefined);
-    product.url = alive ?? product.url;
-
-    const checker = createChecker(product);
-    try {
-      const deadline = performance.now() + options.quietMs;
-      await settle(deadline, () => checker.open(sent), say);
-      const quietAfterMs = performance.now() - quietFrom;
-      const leaks = await settle(deadline, () => checker.leaks(mark), say);
-      const faults = [...(await checker.faults(sent)), ...leaks];
-      if (faults.length > 0) for (const line of cast.lines().filter((text) => /"level":(5|6)0/.test(text))) say(line);
-      return {
-        seed: options.seed,
-        sent: sent.length,
-        accepted: sent.filter((one) => one.accepted).length,
-        doubled: sending.doubled(),
-        trouble: Object.fromEntries([...trouble.counts].sort()),
-        quietAfterMs,
-        seconds: (performance.now() - startedAt) / 1000,
-        faults,
-      };
-    } finally {
-      checker.close();
-    }
   } finally {
+    late.abort();
     await product.stop();
+    await engine?.stop();
+  }
+}
+
+const NOTHING = { sent: 0, accepted: 0, doubled: 0, reordered: 0, trouble: {}, quietAfterMs: 0 };
+
+async function disturb(
+  options: ChaosOptions,
+  product: Product,
+  engine: OwnEngine | undefined,
+  startedAt: number,
+): Promise<ChaosReport> {
+  const say = options.say ?? (() => undefined);
+  const random = createRandom(options.seed);
+  const mark = `chaos-${options.seed}`;
+  const cast = await gather(product, random, engine);
+  const trouble = createTrouble({ random, cast, forge: product.forge, git: product.git, say });
+  const sending = createSending(product, cast, random, say);
+  let repository = '';
+  const plans = Array.from({ length: options.pushes }, (_, number) => {
+    // Often the same again, so that deliveries of one repository can pass each other.
+    if (number === 0 || random.chance(0.6)) repository = `chaos/r${random.between(0, REPOSITORIES - 1)}`;
+    return planPush(random, repository, number, mark, engine && DOCKER_LABEL);
+  });
+  await Promise.all([
+    spread(options.troubleMs, plans, (plan) => sending.push(plan)),
+    spread(options.troubleMs, Array.from({ length: options.strikes }), () => trouble.strike()),
+    spread(options.troubleMs, Array.from({ length: Math.ceil(options.troubleMs / 8000) }), () =>
+      trouble.changeWeather(),
+    ),
+  ]);
+  say('no more trouble');
+  const quietFrom = performance.now();
+  await trouble.end();
+  const sent = await sending.done();
+  const alive = cast.servers.map((server) => server.url?.()).find((url) => url !== undefined);
+  product.url = alive ?? product.url;
+
+  const checker = createChecker(product, engine);
+  try {
+    const deadline = performance.now() + options.quietMs;
+    await settle(deadline, () => checker.open(sent), say);
+    const quietAfterMs = performance.now() - quietFrom;
+    const leaks = await settle(deadline, () => checker.leaks(mark), say);
+    const faults = [...(await checker.faults(sent)), ...leaks];
+    await Promise.all(cast.workers.map((worker) => worker.end()));
+    faults.push(...(await checker.afterEnd()));
+    if (faults.length > 0) for (const line of cast.lines().filter((text) => /"level":(5|6)0/.test(text))) say(line);
+    return {
+      seed: options.seed,
+      sent: sent.length,
+      accepted: sent.filter((one) => one.accepted).length,
+      doubled: sending.doubled(),
+      reordered: sending.reordered(),
+      trouble: Object.fromEntries([...trouble.counts].sort()),
+      quietAfterMs,
+      seconds: (performance.now() - startedAt) / 1000,
+      faults,
+    };
+  } finally {
+    checker.close();
   }
 }
 
@@ -125,6 +157,8 @@ function createSending(product: Product, cast: Cast, random: Random, say: (line:
   const under = new Set<Promise<void>>();
   const lines = new Map<string, Promise<unknown>>();
   let doubled = 0;
+  let reordered = 0;
+  const newest = new Map<string, number>();
 
   const post = async (delivery: string, body: string): Promise<number> => {
     const server = random.pick(cast.servers);
@@ -145,6 +179,11 @@ function createSending(product: Product, cast: Cast, random: Random, say: (line:
     for (let tries = 0; tries < SENDINGS && !one.accepted; tries++) {
       const status = await post(one.delivery, body);
       one.accepted = status === 202;
+      if (one.accepted) {
+        const { repository, number } = one.push;
+        if ((newest.get(repository) ?? 0) > number) reordered++;
+        newest.set(repository, Math.max(number, newest.get(repository) ?? 0));
+      }
       if (status !== 202 && status !== 503 && status !== 0) say(`delivery answered with ${status}`);
       if (!one.accepted) await sleep(random.between(50, 800));
     }
@@ -182,5 +221,6 @@ function createSending(product: Product, cast: Cast, random: Random, say: (line:
       return sent;
     },
     doubled: () => doubled,
+    reordered: () => reordered,
   };
 }

@@ -23,6 +23,8 @@ export interface Trouble {
   end(): Promise<void>;
 }
 
+/** Of all strikes; the rest goes to workers, servers, Redis, freezes and the way to the forge. */
+const ENGINE_SHARE = 0.08;
 /** A worker is frozen for longer than its lease of 15 s. */
 const LONG_FREEZE_MS = [16_000, 20_000] as const;
 
@@ -54,18 +56,37 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
     actor.freeze();
     later(actor, ms, () => actor.thaw());
   };
-  const cutGit = (): void => {
-    if (git.hang) return;
-    count('git hangs');
-    git.hang = true;
-    setTimeout(() => (git.hang = false), random.between(200, 1500));
+  const disturbGit = (): void => {
+    const what = random.pick(['hangs', 'cut', 'slow']);
+    const ms = random.between(200, 3000);
+    if (git.hang || git.cut || git.delayMs > 0) return;
+    count(`git ${what}`);
+    git.hang = what === 'hangs';
+    git.cut = what === 'cut';
+    git.delayMs = what === 'slow' ? random.between(200, 2000) : 0;
+    setTimeout(mendGit, ms);
+  };
+  const mendGit = (): void => {
+    git.hang = false;
+    git.cut = false;
+    git.delayMs = 0;
   };
   const someone = (list: readonly Actor[]): Actor | undefined => {
     const free = list.filter((actor) => !busy.has(actor) && actor.isUp());
     return free.length > 0 ? random.pick(free) : undefined;
   };
 
+  const strikeEngine = (engine: Actor): void => {
+    if (random.chance(0.8)) kill(engine);
+    else freeze(engine, random.between(500, 6000));
+  };
+
   const strike = (): void => {
+    if (cast.engine && random.chance(ENGINE_SHARE)) {
+      const engine = someone([cast.engine]);
+      if (engine) strikeEngine(engine);
+      return;
+    }
     const dice = random.next();
     const actor =
       dice < 0.35
@@ -86,7 +107,7 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
     } else if (dice < 0.96) {
       const redis = someone([cast.redis]);
       if (redis) freeze(redis, random.between(500, 4000));
-    } else cutGit();
+    } else disturbGit();
   };
 
   const weathers: Record<string, () => Behaviour> = {
@@ -113,7 +134,7 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
     async end() {
       forge.weather = undefined;
       while (returning.size > 0) await Promise.all(returning);
-      git.hang = false;
+      mendGit();
     },
   };
 }

@@ -82,6 +82,10 @@ export interface GitServer {
   requests: string[];
   /** While set, requests are taken and never answered. */
   hang: boolean;
+  /** While set, connections are cut when a request comes. */
+  cut: boolean;
+  /** ms that a request waits before it is looked at. */
+  delayMs: number;
   /** Waits until as many requests were taken. */
   requested(count: number): Promise<void>;
   /** While set, every request is answered with a redirect there. */
@@ -105,6 +109,10 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
     state.requests.push(`${request.method ?? ''} ${request.url ?? ''}`);
     changed.emit('request');
     if (state.hang) return;
+    if (state.cut) {
+      request.socket.destroy();
+      return;
+    }
     if (state.redirect !== undefined) {
       response.writeHead(302, { location: `${state.redirect}${request.url ?? ''}` }).end();
       return;
@@ -113,13 +121,18 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
       response.writeHead(401, { 'www-authenticate': 'Basic realm="git"' }).end();
       return;
     }
-    serve(options, request, response);
+    if (state.delayMs === 0) serve(options, request, response);
+    else setTimeout(() => serve(options, request, response), state.delayMs);
   });
-  await new Promise<void>((resolve) => server.listen(options.listen?.port ?? 0, options.listen?.host ?? '127.0.0.1', resolve));
+  await new Promise<void>((resolve) =>
+    server.listen(options.listen?.port ?? 0, options.listen?.host ?? '127.0.0.1', resolve),
+  );
   const state: GitServer = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
     hang: false,
+    cut: false,
+    delayMs: 0,
     redirect: undefined,
     requested: async (count) => {
       while (state.requests.length < count) await once(changed, 'request');

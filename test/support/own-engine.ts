@@ -10,6 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { BASE_IMAGE, startDockerEngine } from './docker-engine.ts';
 
 export interface OwnEngine {
+  /** Whether its containers outlive its next life. */
+  liveRestore: boolean;
   /** As in DOCKER_HOST. */
   host: string;
   /** `docker ...` on it; gives stdout. */
@@ -47,7 +49,7 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
     const args = ['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', pidFile];
     // Each job has a network: more of them than the usual pools hold.
     const pool = ['--default-address-pool', options.pool ?? 'base=10.201.0.0/16,size=24'];
-    const more = ['-H', host, ...pool, ...(options.liveRestore === true ? ['--live-restore'] : [])];
+    const more = ['-H', host, ...pool, ...(engine.liveRestore ? ['--live-restore'] : [])];
     const command = [`--net=/proc/${String(network.pid)}/ns/net`, 'dockerd', ...args, ...more];
     const started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
     child = started;
@@ -71,8 +73,8 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
     await gone;
   };
 
-  await start();
   const engine: OwnEngine = {
+    liveRestore: options.liveRestore === true,
     host,
     docker,
     isUp: () => child !== undefined,
@@ -96,6 +98,7 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
       await rm(folder, { recursive: true, force: true, maxRetries: 10 });
     },
   };
+  await start();
   const loading = execa('docker', ['-H', host, 'load', '-q'], { stdin: 'pipe' });
   const saving = execa('docker', ['save', BASE_IMAGE], { stdout: 'pipe', buffer: false });
   saving.stdout.pipe(loading.stdin);
