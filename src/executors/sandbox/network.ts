@@ -86,7 +86,11 @@ export async function createNetwork(
     // Its input is its --exit-fd: it ends with us too.
     const shut = ['--disable-host-loopback', '--enable-sandbox', '--enable-seccomp'];
     const wires = ['--ready-fd=3', '--exit-fd=0', '--configure', '--mtu=65520', `--cidr=${RANGE}`];
-    slirp = startHelper(tools.slirp, [...shut, ...wires, String(holder.pid), 'tap0']);
+    // In mounts of its own: it unmounts all that it sees to shut itself in, and what is shared (the disks of a Docker
+    // engine's containers) would be gone for the host as well. Without root the kernel sees to that.
+    const alone = asUser ? [tools.slirp] : [tools.unshare, '--mount', '--propagation', 'private', '--', tools.slirp];
+    const [program = '', ...before] = alone;
+    slirp = startHelper(program, [...before, ...shut, ...wires, String(holder.pid), 'tap0']);
     await Promise.all([slirp.ready, writeFile(resolver, resolverOf(readResolver()))]);
     await holder.end();
   } catch (error) {
