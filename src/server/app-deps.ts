@@ -46,6 +46,8 @@ export interface AppDeps {
   apiToken?: string;
   metricsToken?: string;
   publicUrl(): string;
+  /** Most live logs at once, 1000 unless said; more are answered 503. */
+  mostLive?: number;
   /** Folder of the bundled script and style sheet of the pages. */
   assets: string;
   log: Logger;

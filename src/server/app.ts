@@ -4,6 +4,7 @@ import express, { type Express, type Request } from 'express';
 import type { AppDeps } from './app-deps.ts';
 import { requireToken } from './bearer.ts';
 import { closingSignal } from './closing.ts';
+import { requireKnownHost } from './known-host.ts';
 import { errorHandler, notFound, sendProblem } from './problem.ts';
 import { artifactRoutes } from './routes/artifacts.ts';
 import { deliveryRoutes } from './routes/deliveries.ts';
@@ -34,6 +35,7 @@ export function createApp(deps: AppDeps): Express {
   webhookRoutes(app, deps);
   app.use(dataHeaders);
   healthRoutes(app, deps, mayMeasure);
+  app.use(requireKnownHost(deps.publicUrl));
   runRoutes(app, deps, mayWrite);
   deliveryRoutes(app, deps);
   workerRoutes(app, deps, mayWrite);

@@ -1,4 +1,5 @@
 import type { Request, Response, Router } from 'express';
+import { InfrastructureError } from '../../errors.ts';
 import type { LogKey, Run } from '../../runs/run.ts';
 import type { AppDeps } from '../app-deps.ts';
 import { findRun } from '../find-run.ts';
@@ -10,8 +11,15 @@ import { queryNumber, queryOption, queryText } from '../query.ts';
 import { resource } from '../resource.ts';
 import { closedSignal, writePiece } from '../write.ts';
 
+const MOST_LIVE = 1000;
+
 /** Logs as text, or live as server-sent events for `Accept: text/event-stream`. */
-export function logRoutes(router: Router, deps: Pick<AppDeps, 'runs' | 'logs'>, closing: AbortSignal): void {
+export function logRoutes(
+  router: Router,
+  deps: Pick<AppDeps, 'runs' | 'logs' | 'mostLive'>,
+  closing: AbortSignal,
+): void {
+  const live = createPlaces(deps.mostLive ?? MOST_LIVE);
   resource(router, '/api/runs/:id/logs', {
     get: [
       async (req, res) => {
@@ -23,11 +31,29 @@ export function logRoutes(router: Router, deps: Pick<AppDeps, 'runs' | 'logs'>, 
         });
         res.setHeader('Vary', 'Accept');
         res.setHeader('Cache-Control', 'no-cache');
-        if (req.headers.accept?.includes('text/event-stream')) await sendLive(deps, run, selection, req, res, closing);
+        if (req.headers.accept?.includes('text/event-stream'))
+          await live(() => sendLive(deps, run, selection, req, res, closing));
         else await sendText(deps.logs, run, selection, req, res);
       },
     ],
   });
+}
+
+/** Each holds memory for as long as its reader likes, and anybody may read: deliveries must live through a crowd of them. */
+function createPlaces(most: number): (work: () => Promise<void>) => Promise<void> {
+  let taken = 0;
+  return async (work) => {
+    if (taken >= most)
+      throw new InfrastructureError('streams-crowded', `${most} live logs are being followed; try again later.`, {
+        retryable: true,
+      });
+    taken += 1;
+    try {
+      await work();
+    } finally {
+      taken -= 1;
+    }
+  };
 }
 
 async function sendLive(
