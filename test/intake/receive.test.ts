@@ -113,8 +113,8 @@ describe('a delivery', () => {
         return done;
       },
     );
-    await expect.poll(async () => (await fixture.deliveries.get('twice'))?.state).toBe('planned');
-    await expect.poll(events).toBe(0);
+    await expect.poll(async () => (await fixture.deliveries.get('twice'))?.state, { timeout: 20_000 }).toBe('planned');
+    await expect.poll(events, { timeout: 20_000 }).toBe(0);
     await Promise.all(planned);
     await consumer.close();
     blocking.disconnect();
