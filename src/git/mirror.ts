@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
-import { access, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { access, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
 import { parseRepository } from '../runs/event.ts';
@@ -21,12 +21,27 @@ export function mirrorRef(ref: string): string {
 
 /** Makes the mirror unless it exists: four files, by hand, for a git process less on the way of a first push. */
 export async function ensureMirror(mirror: string, sha?: string): Promise<void> {
-  if (await exists(join(mirror, 'HEAD'))) return;
+  if (await isThere(join(mirror, 'HEAD'))) return;
   await mkdir(join(mirror, 'objects/pack'), { recursive: true });
   await mkdir(join(mirror, 'refs'), { recursive: true });
-  await writeFile(join(mirror, 'config'), repositoryConfig({ bare: true, sha256: sha?.length === 64 }));
+  await writeWhole(join(mirror, 'config'), repositoryConfig({ bare: true, sha256: sha?.length === 64 }));
   // HEAD last: its presence says that the rest is there.
-  await writeFile(join(mirror, 'HEAD'), 'ref: refs/heads/none\n');
+  await writeWhole(join(mirror, 'HEAD'), 'ref: refs/heads/none\n');
+}
+
+/** Whoever is killed here leaves no file that is there and empty: git would take the mirror for no repository for ever. */
+async function writeWhole(file: string, text: string): Promise<void> {
+  const fresh = `${file}.${randomUUID()}`;
+  await writeFile(fresh, text);
+  await rename(fresh, file);
+}
+
+/** There, with something in it: a loss of power may leave a file that was just renamed empty. */
+async function isThere(file: string): Promise<boolean> {
+  return stat(file).then(
+    ({ size }) => size > 0,
+    () => false,
+  );
 }
 
 export function repositoryConfig(options: { bare: boolean; sha256: boolean }): string {
