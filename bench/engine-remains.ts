@@ -13,18 +13,12 @@ export interface EngineRemains {
 
 const SLOT = '{{.Label "dev.impgem.slot"}}';
 
-/** `host` as in DOCKER_HOST; absent: the usual socket. */
-export async function remainsOnEngine(dataFolder: string, host?: string): Promise<EngineRemains> {
+/** `host` as in DOCKER_HOST. */
+export async function remainsOnEngine(dataFolder: string, host: string): Promise<EngineRemains> {
   const instance = createHash('sha256').update(resolve(dataFolder)).digest('hex').slice(0, 12);
   const list = async (kind: string, name: string, ...command: string[]): Promise<[string, string][]> => {
     const filter = ['--filter', `label=dev.impgem.instance=${instance}`];
-    const args = [
-      ...(host === undefined ? [] : ['-H', host]),
-      ...command,
-      ...filter,
-      '--format',
-      `${SLOT} {{.${name}}}`,
-    ];
+    const args = ['-H', host, ...command, ...filter, '--format', `${SLOT} {{.${name}}}`];
     const { stdout } = await execa('docker', args);
     return stdout.split('\n').flatMap((line): [string, string][] => {
       const [slot = '', ...rest] = line.split(' ');

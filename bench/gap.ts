@@ -2,28 +2,31 @@
  * Between the end of a step's last command and the first byte of the next step's output: 20 steps of 300 ms, each in a
  * fresh container of the docker executor. Beside it: a bare container started ahead, from its script to its first byte.
  */
-import { dockerTask, openDockerBench, quantile } from './docker-bench.ts';
+import { dockerTask, openDockerBench } from './docker-bench.ts';
+import { type Figures, median, printTable, quantile } from './report.ts';
 
 const STEPS = 20;
+/** ms. */
+const BAR = { median: 8, p95: 25 };
 /** Its last command's end is the time that it prints last. */
 const SCRIPT = 'echo first; sleep 0.3; date +%s%N';
 const signal = new AbortController().signal;
 
-export async function benchGap(): Promise<Record<string, number>> {
+export async function benchGap(): Promise<Figures> {
   const bench = await openDockerBench();
   try {
     const raw: number[] = [];
     for (let turn = 0; turn < 7; turn += 1) raw.push(await bench.raw.firstByte());
     await bench.warm();
     const gaps = await measure(await bench.job());
-    return {
-      gapMedianMs: quantile(gaps, 0.5),
-      gapP95Ms: quantile(gaps, 0.95),
-      gapMaxMs: Math.max(...gaps),
-      rawFirstByteMs: quantile(raw, 0.5),
-      barMedianMs: 8,
-      barP95Ms: 25,
-    };
+    const figures = { median: median(gaps), p95: quantile(gaps, 0.95), max: Math.max(...gaps), raw: median(raw) };
+    printTable(`gap: ${STEPS} docker steps, from one's last command to the next one's first byte`, [
+      { what: 'median', value: figures.median, unit: 'ms', bar: `<= ${BAR.median}`, ok: figures.median <= BAR.median },
+      { what: 'p95', value: figures.p95, unit: 'ms', bar: `<= ${BAR.p95}`, ok: figures.p95 <= BAR.p95 },
+      { what: 'longest', value: figures.max, unit: 'ms' },
+      { what: 'raw: a container started ahead, script to first byte', value: figures.raw, unit: 'ms' },
+    ]);
+    return figures;
   } finally {
     await bench.close();
   }

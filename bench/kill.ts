@@ -6,7 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startDockerEngine } from '../test/support/docker-engine.ts';
+import { type OwnEngine, startOwnEngine } from '../test/support/own-engine.ts';
 import { type Process, type Product, TOKEN, isOver, startProduct } from '../test/support/product.ts';
 import type { Run } from '../src/runs/run.ts';
 import { numberArgument } from './arguments.ts';
@@ -24,21 +24,24 @@ const CLEAN_MS = 240_000;
 const RUN_MS = 300_000;
 
 export async function benchKill(): Promise<Figures> {
-  await startDockerEngine();
   const seed = numberArgument('--seed') ?? Math.floor(Math.random() * 2 ** 31);
   const kills = numberArgument('--kills') ?? KILLS;
   const runs = numberArgument('--runs') ?? RUNS;
   process.stderr.write(`kill: seed ${seed}\n`);
+  // Others' networks would take the pools of a shared one.
+  const engine = await startOwnEngine();
   const product = await startProduct({
+    DOCKER_HOST: engine.host,
     IMPGEM_EXECUTOR: 'docker',
     IMPGEM_CONCURRENCY: '2',
     // One job may well lose several workers here.
     IMPGEM_MAX_LOSSES: String(kills + 1),
   });
   try {
-    return report(seed, await killAndCheck(product, createRandom(seed), kills, runs));
+    return report(seed, await killAndCheck(product, engine, createRandom(seed), kills, runs));
   } finally {
     await product.stop();
+    await engine.stop();
   }
 }
 
@@ -53,7 +56,13 @@ interface Outcome {
   seconds: number;
 }
 
-async function killAndCheck(product: Product, random: Random, kills: number, runs: number): Promise<Outcome> {
+async function killAndCheck(
+  product: Product,
+  engine: OwnEngine,
+  random: Random,
+  kills: number,
+  runs: number,
+): Promise<Outcome> {
   const startedAt = performance.now();
   let worker = await product.startWorker();
   const quiet = [await pushKnown(product, 0), await pushKnown(product, 2)];
@@ -75,7 +84,7 @@ async function killAndCheck(product: Product, random: Random, kills: number, run
   }
   for (const one of pushed) faults.push(...(await faultsOf(product, one, said)));
   const ends = await Promise.all(pushed.map((one) => endOf(product, one)));
-  faults.push(...(await leaks(product, worker)));
+  faults.push(...(await leaks(product, engine, worker)));
   return {
     kills,
     struck,
@@ -175,12 +184,12 @@ function difference(got: Buffer, want: Buffer): string {
 }
 
 /** With the worker alive nothing of a job may be left, and nothing at all once it was told to stop. */
-async function leaks(product: Product, worker: Process): Promise<string[]> {
+async function leaks(product: Product, engine: OwnEngine, worker: Process): Promise<string[]> {
   const data = join(product.folder, 'data');
   const deadline = performance.now() + CLEAN_MS;
   const foldersIn = (name: string): Promise<string[]> => readdir(join(data, name)).catch((): string[] => []);
   const ofJobs = async (): Promise<string[]> => {
-    const { jobs, warmSlots } = await remainsOnEngine(data);
+    const { jobs, warmSlots } = await remainsOnEngine(data, engine.host);
     const [work, warm] = await Promise.all([foldersIn('work'), foldersIn('warm')]);
     return [
       ...jobs,
@@ -194,7 +203,7 @@ async function leaks(product: Product, worker: Process): Promise<string[]> {
     left = await ofJobs();
   }
   await worker.stop('SIGTERM');
-  const { jobs, warm } = await remainsOnEngine(data);
+  const { jobs, warm } = await remainsOnEngine(data, engine.host);
   const folders = await foldersIn('warm');
   return [...left, ...jobs, ...warm, ...folders.map((name) => `warm folder ${name}`)].map((name) => `left: ${name}`);
 }

@@ -2,13 +2,16 @@
  * Ten `true` steps of the docker executor, from prepare to the last exit and dispose, with a warm slot as between jobs of
  * a running worker; beside ten raw create + start + wait calls in a row, of the same isolation, joined to a network.
  */
-import { dockerTask, openDockerBench, pause, quantile, type DockerBench } from './docker-bench.ts';
+import { dockerTask, openDockerBench, pause, type DockerBench } from './docker-bench.ts';
+import { type Figures, median, printTable } from './report.ts';
 
 const ROUNDS = 7;
 const STEPS = 10;
+/** Of the raw calls' time. */
+const BAR = 0.6;
 const signal = new AbortController().signal;
 
-export async function benchTenSteps(): Promise<Record<string, number>> {
+export async function benchTenSteps(): Promise<Figures> {
   const bench = await openDockerBench();
   try {
     const rounds: Round[] = [];
@@ -19,33 +22,26 @@ export async function benchTenSteps(): Promise<Record<string, number>> {
       await pause(500); // The engine still clears away.
       rounds.push(await tenSteps(bench));
     }
-    const total = quantile(
-      rounds.map((round) => round.total),
-      0.5,
-    );
-    const rawTotal = quantile(raw, 0.5);
-    return {
-      tenStepsMs: total,
-      tenRawMs: rawTotal,
-      ratio: total / rawTotal,
-      barRatio: 0.6,
-      prepareMs: quantile(
-        rounds.map((round) => round.prepare),
-        0.5,
-      ),
-      firstThreeMs: quantile(
-        rounds.map((round) => sum(round.steps.slice(0, 3))),
-        0.5,
-      ),
-      otherSevenMs: quantile(
-        rounds.map((round) => sum(round.steps.slice(3))),
-        0.5,
-      ),
-      disposeMs: quantile(
-        rounds.map((round) => round.dispose),
-        0.5,
-      ),
+    const of = (value: (round: Round) => number): number => median(rounds.map(value));
+    const figures = {
+      total: of((round) => round.total),
+      raw: median(raw),
+      ratio: of((round) => round.total) / median(raw),
+      prepare: of((round) => round.prepare),
+      firstThree: of((round) => sum(round.steps.slice(0, 3))),
+      otherSeven: of((round) => sum(round.steps.slice(3))),
+      dispose: of((round) => round.dispose),
     };
+    printTable(`ten-steps: ${STEPS} docker steps \`true\`, median of ${ROUNDS} rounds`, [
+      { what: 'from claim to end', value: figures.total, unit: 'ms' },
+      { what: 'raw: create, start, wait, ten times', value: figures.raw, unit: 'ms' },
+      { what: 'of the raw time', value: figures.ratio, unit: '', bar: `<= ${BAR}`, ok: figures.ratio <= BAR },
+      { what: '- prepare', value: figures.prepare, unit: 'ms' },
+      { what: '- the first three steps (warm)', value: figures.firstThree, unit: 'ms' },
+      { what: '- the other seven', value: figures.otherSeven, unit: 'ms' },
+      { what: '- dispose', value: figures.dispose, unit: 'ms' },
+    ]);
+    return figures;
   } finally {
     await bench.close();
   }
