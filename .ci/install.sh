@@ -21,6 +21,8 @@ fi
 if [ "${1:-run}" = test ]; then
   need chromium chromium "the pages are tested in a real browser"
   need docker-registry docker-registry "pulling images is tested against a real registry"
+  need docker-compose docker-compose "docker-compose.yml is brought up and a push runs through it"
+  need openssl openssl "TLS to an engine is tested with certificates of our own"
   need curl curl "the test set-up asks the engine with it"
   need ip iproute2 "isolation tests look at networks with it"
 fi

@@ -111,7 +111,7 @@ it.each<[string, () => Promise<EngineAddress>, RegExp]>([
 // A server of Node hangs up on a stranger's certificate; engines answer with an alert, as test/e2e/compose.test.ts sees.
 it.each([
   'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
-  'ERR_SSL_TLS_ALERT_BAD_CERTIFICATE',
+  'ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE',
   'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA',
 ])('knows %s as a certificate that is not accepted', (code) => {
   expect(tlsTrouble(Object.assign(new Error('alert'), { code }))).toMatch(/does not accept the certificate/);

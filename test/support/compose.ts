@@ -1,18 +1,21 @@
 /** The topology of docker-compose.yml on this machine's engine, from images made here, with a forge beside it. */
 import { execa } from 'execa';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { FakeForge } from './fake-forge.ts';
 import { BASE_IMAGE, startDockerEngine } from './docker-engine.ts';
 import { makeRepository, type TestRepository } from './git-http.ts';
+import { poll } from './product.ts';
 
-export type ComposeService = 'server' | 'worker' | 'redis' | 'docker' | 'forge';
+export type ComposeService = 'server' | 'worker' | 'redis' | 'docker' | 'forge' | 'distant';
 
 export interface ComposeProject {
   /** Of the server, as published. */
   url: string;
+  /** Finds the server's address again: a port that the engine chose changes with a restart. */
+  locate(): Promise<void>;
   /** `docker-compose ARGS` of this project. */
   compose(...args: string[]): Promise<string>;
   /** `docker ARGS` on the engine of this machine. */
@@ -24,7 +27,7 @@ export interface ComposeProject {
   repository(name: string): Promise<TestRepository>;
   /** Statuses that the forge was told, in order. */
   posts(): Promise<FakeForge['posts']>;
-  /** Kills what a container runs, as a crash would: its restart policy applies. */
+  /** Kills what a container runs, as a crash would; settles when its restart policy has brought it back, healthy. */
   crash(service: ComposeService): Promise<void>;
   down(): Promise<void>;
 }
@@ -47,6 +50,7 @@ export async function startCompose(
     // A free port of loopback, where people publish 8000.
     HTTP_PORT: '127.0.0.1:',
     TEST_CHECKOUT: resolve('.'),
+    TEST_NET: `10.211.${randomInt(256)}`,
     TEST_GIT: join(folder, 'git'),
     TEST_USER: String(process.getuid?.() ?? 0),
     // Compose would hand a build to a plug-in that is not everywhere.
@@ -75,15 +79,26 @@ export async function startCompose(
       const { exitCode, all } = await execa('docker', args, { all: true, reject: false, stdin: 'ignore' });
       return { exitCode, all };
     },
+    async locate() {
+      opened.url = `http://${await compose('port', 'server', '8000')}`;
+    },
     repository: (name) => makeRepository(join(folder, 'git'), name),
     async posts() {
       const address = await compose('port', 'forge', '3002');
       return (await (await fetch(`http://${address}`)).json()) as FakeForge['posts'];
     },
     async crash(service) {
-      const pid = await docker('inspect', '-f', '{{.State.Pid}}', await idOf(service));
-      const options = ['--rm', '--pid=host', '--network=none', '--entrypoint=kill'];
-      await docker('run', ...options, 'impgem-test/redis', '-9', pid);
+      const state = async (field: string): Promise<string> =>
+        docker('inspect', '-f', `{{${field}}}`, await idOf(service));
+      const [pid, restarts] = [await state('.State.Pid'), await state('.RestartCount')];
+      const options = ['--rm', '--user=0', '--pid=host', '--network=none', '--entrypoint=/bin/sh'];
+      await docker('run', ...options, 'impgem-test/redis', '-c', `kill -9 ${pid}`);
+      await poll(async () => ((await state('.RestartCount')) === restarts ? undefined : true));
+      await poll(async () =>
+        /running(healthy)?$/.test(await state('.State.Status}}{{with .State.Health}}{{.Status}}{{end'))
+          ? true
+          : undefined,
+      );
     },
     async down() {
       await compose('down', '--volumes', '--timeout', '0', '--remove-orphans');
@@ -92,8 +107,8 @@ export async function startCompose(
   };
   try {
     await compose('build', 'server');
-    await compose('up', '-d', '--no-build');
-    opened.url = `http://${await compose('port', 'server', '8000')}`;
+    await compose('up', '-d', '--no-build', 'server', 'worker', 'forge');
+    await opened.locate();
     // The engine inside has no registry to pull from either.
     await execa('sh', [
       '-c',
