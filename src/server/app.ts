@@ -35,7 +35,7 @@ export function createApp(deps: AppDeps): Express {
   webhookRoutes(app, deps);
   app.use(dataHeaders);
   healthRoutes(app, deps, mayMeasure);
-  app.use(requireKnownHost(deps.publicUrl));
+  app.use(requireKnownHost(() => deps.publicUrl()));
   runRoutes(app, deps, mayWrite);
   deliveryRoutes(app, deps);
   workerRoutes(app, deps, mayWrite);
