@@ -64,7 +64,7 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
       image: settings.IMPGEM_NESTED_ENGINE_IMAGE,
       rights: parseNestedOptions(settings.IMPGEM_NESTED_ENGINE_OPTIONS),
     },
-    ...(use.warm ? {} : { warmSlots: 0 }),
+    warmSlots: use.warm ? settings.IMPGEM_WARM_SLOTS : 0,
   });
 }
 

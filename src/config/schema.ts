@@ -199,6 +199,13 @@ export const SettingsSchema = Type.Object(
       default: 'missing',
       description: 'When images are pulled.',
     }),
+    IMPGEM_WARM_SLOTS: Type.Integer({
+      default: 2,
+      minimum: 0,
+      maximum: 32,
+      description:
+        'Jobs whose network and first containers a docker worker keeps ready, so that a push does not wait for them.',
+    }),
     IMPGEM_SANDBOX_MOUNTS: Type.Optional(
       Type.String({ description: 'More host folders that sandbox steps may read, comma-separated.' }),
     ),

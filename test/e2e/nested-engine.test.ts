@@ -3,7 +3,7 @@ import { execa } from 'execa';
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { isOver, type Product, startProduct } from '../support/product.ts';
+import { isOver, type Process, type Product, startProduct } from '../support/product.ts';
 import { makeNestedImage, NESTED_IMAGE, NESTED_OPTIONS } from '../support/nested-image.ts';
 
 const PIPELINE = `image: ${NESTED_IMAGE}
@@ -18,6 +18,7 @@ steps:
 `;
 
 let product: Product;
+let worker: Process;
 beforeAll(async () => {
   await makeNestedImage();
   product = await startProduct({
@@ -27,9 +28,10 @@ beforeAll(async () => {
     IMPGEM_NESTED_ENGINE_OPTIONS: NESTED_OPTIONS,
   });
   await product.startServer();
-  await product.startWorker();
+  worker = await product.startWorker();
 });
 afterAll(async () => {
+  await worker.stop(); // It clears the engine away; the rest is killed.
   await product.stop();
 });
 

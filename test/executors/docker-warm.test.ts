@@ -70,6 +70,33 @@ it('runs the first steps of a job in containers that were warm, in its own folde
   await job.dispose();
 });
 
+it('gives a job no slot in which a container is just being made', async () => {
+  // From the first container of a slot to the last, at every moment that the engine tells of.
+  const filter = ['--filter', `label=dev.impgem.instance=${bench.options.instance}`];
+  const events = execa('docker', ['events', '--since', '1', ...filter, '--filter', 'type=container'], {
+    reject: false,
+  });
+  let seen = 0;
+  const jobs: Promise<void>[] = [];
+  const runOne = async (): Promise<void> => {
+    const mine = await context();
+    const job = await executor.prepare(mine);
+    await writeFile(join(mine.folder, 'workspace/file'), 'mine');
+    const output = recordOutput();
+    expect(await job.start(taskOf('cat file'), output, { signal })).toMatchObject({ code: 0 });
+    expect(output.text()).toBe('mine');
+    await job.dispose();
+  };
+  for await (const line of events) {
+    if (!/ (create|attach|start) /.test(line)) continue;
+    if (++seen > 6) break;
+    jobs.push(runOne());
+    await jobs.at(-1);
+  }
+  events.kill();
+  await Promise.all(jobs);
+});
+
 it('gives a warm container to no step of other limits or network', async () => {
   await warmUp();
   const job = await executor.prepare(await context());

@@ -55,7 +55,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
     sharesDisk,
     users: new Map(),
   };
-  const warm = createWarmSlots(parts, options.warmSlots ?? 1, report);
+  const warm = createWarmSlots(parts, options.warmSlots ?? 2, report);
   if (options.warmSlots !== 0) void warmUp(options.image);
 
   /** So that not even the first job waits. Nothing is pulled for it. */

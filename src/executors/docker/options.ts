@@ -27,7 +27,7 @@ export interface DockerOptions extends EngineAddress {
   folder: string;
   /** Bytes of output after which a step is killed. */
   logLimit: number;
-  /** Sets of containers kept ready between jobs; default 1. 0: none. */
+  /** Sets of containers kept ready between jobs; default 2. 0: none. */
   warmSlots?: number;
   /** Whether the engine sees our disk at the same paths. Default: found out. */
   sharesDisk?: boolean;

@@ -17,6 +17,8 @@ export interface WaitingSteps {
   expect(tasks: UpcomingTask[]): void;
   /** A container for this task: one that waits, or a new one. */
   take(task: Task): Promise<WaitingStep>;
+  /** Settles when all that was expected waits; rejects when one of them could not be made. */
+  settled(): Promise<void>;
   /** Closes what waits; the containers themselves belong to the slot. */
   drop(): Promise<void>;
 }
@@ -82,6 +84,9 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       if (entries.length < HURRY_BELOW) topUp();
       else later ??= setTimeout(topUpLater, HEAD_START_MS).unref();
       return entry.step;
+    },
+    async settled() {
+      await Promise.all(entries.map((entry) => entry.step));
     },
     async drop() {
       expected = [];

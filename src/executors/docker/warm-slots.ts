@@ -34,56 +34,95 @@ export interface WarmSlots {
 
 /** Containers that wait in a warm slot: the first steps of a job. */
 const WAITING = 3;
-/** Warming up must not slow down the job that has just begun. */
-const PAUSE_MS = 1500;
 
 const FIRST_STEP: UpcomingTask = { id: 'warm', shell: 'bash', network: 'default', limits: {}, docker: false };
 
 export function createWarmSlots(parts: ExecutorParts, size: number, onError: (error: unknown) => void): WarmSlots {
   const ready: WarmSlot[] = [];
+  /** Ids of those that are being worked on, which nobody may claim: their folders must stay where they are. */
   const unfinished = new Set<string>();
-  const making = new Set<Promise<void>>();
+  let refilling: Promise<void> | undefined;
+  let again = false;
   let image: string | undefined;
-  let timer: NodeJS.Timeout | undefined;
   let closed = false;
 
   function plan(): void {
-    if (closed || size === 0 || timer || image === undefined) return;
-    timer = setTimeout(() => {
-      timer = undefined;
-      const work = refill().catch(onError);
-      making.add(work);
-      void work.finally(() => making.delete(work));
-    }, PAUSE_MS).unref();
+    again = true;
+    refilling ??= refill()
+      .catch(onError)
+      .finally(() => (refilling = undefined));
   }
 
+  /** At once, since the next push may come while the job runs; but whatever a job waits for goes first. */
   async function refill(): Promise<void> {
-    await parts.starts.quiet();
-    // Those of an image that is no longer in use make room.
-    for (const stale of ready.filter((warm) => warm.slot.image !== image).slice(0, ready.length)) await discard(stale);
-    while (!closed && image !== undefined && ready.length < size) {
-      const id = newSlotId();
-      unfinished.add(id);
-      try {
-        ready.push(await make(id, image));
-      } finally {
-        unfinished.delete(id);
-      }
+    while (again) {
+      again = false;
+      while (await addOne());
     }
   }
 
-  async function make(id: string, of: string): Promise<WarmSlot> {
-    const slot = await createSlot(parts, { id, image: of });
-    const waiting = createWaitingSteps(parts, slot, of, () => undefined);
-    waiting.expect(Array.from({ length: WAITING }, () => FIRST_STEP));
-    return { slot, waiting };
+  /** One container more: for all slots the first before any gets its second. False when nothing is missing. */
+  async function addOne(): Promise<boolean> {
+    await parts.starts.quiet();
+    if (isClosed() || size === 0 || image === undefined) return false;
+    const wanted = image;
+    const stale = ready.find(({ slot }) => slot.image !== wanted);
+    const poor = ready.find(({ slot }) => slot.containers.size < WAITING);
+    if (stale) await discard(stale);
+    else if (ready.length < size) await make(wanted);
+    else if (poor) {
+      take(poor);
+      await addWaiting(poor);
+    } else return false;
+    return true;
+  }
+
+  async function make(of: string): Promise<void> {
+    const id = newSlotId();
+    unfinished.add(id);
+    try {
+      const slot = await createSlot(parts, { id, image: of });
+      await addWaiting({ slot, waiting: createWaitingSteps(parts, slot, of, () => undefined) });
+    } finally {
+      unfinished.delete(id);
+    }
+  }
+
+  /** For a slot that is not in `ready` meanwhile. */
+  async function addWaiting(warm: WarmSlot): Promise<void> {
+    const { slot, waiting } = warm;
+    unfinished.add(slot.id);
+    try {
+      waiting.expect(Array.from({ length: slot.containers.size + 1 }, () => FIRST_STEP));
+      await waiting.settled();
+      ready.push(warm);
+    } catch (error) {
+      await release(warm);
+      throw error;
+    } finally {
+      unfinished.delete(slot.id);
+    }
   }
 
   async function discard(warm: WarmSlot): Promise<void> {
-    ready.splice(ready.indexOf(warm), 1);
-    await warm.waiting.drop();
-    void removeSlot(parts, warm.slot);
-    await rm(warm.slot.folder, { recursive: true, force: true });
+    if (take(warm)) await release(warm);
+  }
+
+  function take(warm: WarmSlot): boolean {
+    const at = ready.indexOf(warm);
+    if (at >= 0) ready.splice(at, 1);
+    return at >= 0;
+  }
+
+  async function release({ slot, waiting }: WarmSlot): Promise<void> {
+    await waiting.drop();
+    void removeSlot(parts, slot);
+    await rm(slot.folder, { recursive: true, force: true });
+  }
+
+  // A function, because the compiler believes that nothing changes while this waits.
+  function isClosed(): boolean {
+    return closed;
   }
 
   return {
@@ -114,8 +153,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     ids: () => [...unfinished, ...ready.map((warm) => warm.slot.id)],
     async close() {
       closed = true;
-      clearTimeout(timer);
-      await Promise.allSettled(making);
+      await refilling;
       for (const warm of [...ready]) await discard(warm);
     },
   };
