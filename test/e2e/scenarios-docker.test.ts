@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { checkLocally, checkOnServer } from '../support/check-scenario.ts';
-import { startDockerEngine } from '../support/docker-engine.ts';
+import { removeInstallation, startDockerEngine } from '../support/docker-engine.ts';
 import { type Product, startProduct } from '../support/product.ts';
 import { readScenario, scenarioNames } from '../support/scenario.ts';
 
@@ -31,7 +31,9 @@ beforeAll(async () => {
   await product.startWorker();
 });
 afterAll(async () => {
+  const data = join(product.folder, 'data');
   await product.stop();
+  await removeInstallation(data);
   await rm(folder, { recursive: true, force: true });
 });
 

@@ -1,6 +1,6 @@
 /** A real Docker engine for the tests: the one of this machine, started by the same script as in CI when there is none. */
 import { execa } from 'execa';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,25 @@ let started: Promise<void> | undefined;
 export function startDockerEngine(): Promise<void> {
   started ??= execa('.ci/docker-engine.sh', { stdin: 'ignore' }).then(() => undefined);
   return started;
+}
+
+/** Everything of the installation with this data folder: a worker that stops leaves its warm containers for the next start. */
+export async function removeInstallation(data: string): Promise<void> {
+  const instance = createHash('sha256').update(data).digest('hex').slice(0, 12);
+  const filter = ['--filter', `label=dev.impgem.instance=${instance}`];
+  for (const [list, remove] of [
+    [
+      ['ps', '-aq'],
+      ['rm', '-f', '-v'],
+    ],
+    [
+      ['network', 'ls', '-q'],
+      ['network', 'rm'],
+    ],
+  ] as const) {
+    const found = (await execa('docker', [...list, ...filter])).stdout.split('\n').filter(Boolean);
+    if (found.length > 0) await execa('docker', [...remove, ...found]);
+  }
 }
 
 export interface EngineBench {
