@@ -1,6 +1,6 @@
 /** The network of a job in the sandbox: what is in it, what is not, and when there is none. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -73,6 +73,20 @@ describe('a network of its own', () => {
     }
   });
 
+  it('is served by a process that a step cannot make large', async () => {
+    const job = await jobOn('private');
+    await job.run('true');
+    const pids = await descendantsOf(process.pid);
+    const limits = await Promise.all(
+      pids.map(async (pid) => {
+        const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
+        return name === 'slirp4netns\n' ? await readFile(`/proc/${pid}/limits`, 'utf8') : '';
+      }),
+    );
+    expect(limits.join('')).toMatch(/^Max data size +536870912 /m);
+    expect(limits.join('')).toMatch(/^Max open files +4096 /m);
+  });
+
   it('cannot be changed by a step', async () => {
     const job = await jobOn('private');
     const tries = [
@@ -132,7 +146,7 @@ describe("the host's network", () => {
     const slirp = findProgram('slirp4netns') ?? '';
     beforeEach(async () => {
       folder = await mkdtemp(join(tmpdir(), 'impgem-programs-'));
-      for (const name of ['bwrap', 'mkfifo', 'unshare', 'nsenter', 'ip'])
+      for (const name of ['bwrap', 'mkfifo', 'unshare', 'nsenter', 'prlimit', 'ip'])
         await symlink(findProgram(name) ?? '', join(folder, name));
       vi.stubEnv('PATH', folder);
     });

@@ -29,17 +29,26 @@ export interface JobNetwork {
 export interface NetworkTools {
   unshare: string;
   nsenter: string;
+  prlimit: string;
   ip: string;
   slirp: string;
 }
 
-const PACKAGES = { unshare: 'util-linux', nsenter: 'util-linux', ip: 'iproute2', slirp4netns: 'slirp4netns' };
+const PACKAGES = {
+  unshare: 'util-linux',
+  nsenter: 'util-linux',
+  prlimit: 'util-linux',
+  ip: 'iproute2',
+  slirp4netns: 'slirp4netns',
+};
 
 /** The end of a range for benchmarks: hosts and the services that a job may want have other addresses. */
 const RANGE = '198.19.255.0/25';
 const NAMESERVER = '198.19.255.3';
 /** Link-local, and what Azure, Alibaba and Oracle have instead. */
 const NOWHERE = ['169.254.0.0/16', '168.63.129.16', '100.100.100.200', '192.0.0.192'];
+/** It works for a stranger and is in no control group of the step: past these it is the job's network that suffers. */
+const SLIRP_LIMITS = ['--nofile=4096', `--data=${512 * 1024 ** 2}`, '--core=0'];
 const START_MS = 10_000;
 /** A resolver asks no more than three. */
 const NAMESERVERS = 3;
@@ -48,9 +57,8 @@ const NAMESERVERS = 3;
 export function findNetworkTools(): NetworkTools | string {
   const found = Object.keys(PACKAGES).map((name) => findProgram(name));
   const missing = Object.entries(PACKAGES).filter((_, at) => found[at] === undefined);
-  const [unshare, nsenter, ip, slirp] = found;
-  if (unshare !== undefined && nsenter !== undefined && ip !== undefined && slirp !== undefined)
-    return { unshare, nsenter, ip, slirp };
+  const [unshare, nsenter, prlimit, ip, slirp] = found;
+  if (unshare && nsenter && prlimit && ip && slirp) return { unshare, nsenter, prlimit, ip, slirp };
   const packages = [...new Set(missing.map(([, name]) => name))].join(' ');
   return `${missing.map(([name]) => name).join(', ')} not installed (apt-get install ${packages})`;
 }
@@ -88,9 +96,9 @@ export async function createNetwork(
     const wires = ['--ready-fd=3', '--exit-fd=0', '--configure', '--mtu=65520', `--cidr=${RANGE}`];
     // In mounts of its own: it unmounts all that it sees to shut itself in, and what is shared (the disks of a Docker
     // engine's containers) would be gone for the host as well. Without root the kernel sees to that.
-    const alone = asUser ? [tools.slirp] : [tools.unshare, '--mount', '--propagation', 'private', '--', tools.slirp];
-    const [program = '', ...before] = alone;
-    slirp = startHelper(program, [...before, ...shut, ...wires, String(holder.pid), 'tap0']);
+    const alone = asUser ? [] : [tools.unshare, '--mount', '--propagation', 'private', '--'];
+    const before = [...SLIRP_LIMITS, '--', ...alone, tools.slirp];
+    slirp = startHelper(tools.prlimit, [...before, ...shut, ...wires, String(holder.pid), 'tap0']);
     await Promise.all([slirp.ready, writeFile(resolver, resolverOf(readResolver()))]);
     await holder.end();
   } catch (error) {
