@@ -69,10 +69,13 @@ describe.each([{ liveRestore: false }, { liveRestore: true }])('an engine that i
         engine.docker('network', 'create', `taken${taken.length}`).catch(() => undefined);
       for (let name = await take(); name !== undefined; name = await take()) taken.push(name);
       const waits = new Promise<string>((resolve) => (context.note = resolve));
-      const preparing = executor.prepare(context);
+      // Without a slot that is warm and has its network already.
+      const cold = await createDockerExecutor({ ...bench.options, warmSlots: 0 });
+      const preparing = cold.prepare(context);
       expect(await waits).toMatch(/^waiting for a network/);
       await engine.docker('network', 'rm', ...taken);
       await (await preparing).dispose();
+      await cold.close();
     });
 
     it('takes its containers with it: the step is lost, not failed, and the next job finds nothing dead', async () => {

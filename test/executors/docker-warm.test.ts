@@ -44,6 +44,14 @@ async function warmUp(): Promise<void> {
   for await (const line of events) if (line.includes('start') && ++seen === 3) events.kill();
 }
 
+it('says in which image a job runs also when its containers were there before it', async () => {
+  await warmUp();
+  const notes: string[] = [];
+  const job = await executor.prepare(await context({ note: (line) => void notes.push(line) }));
+  expect(notes).toEqual([expect.stringMatching(/^image debian:bookworm-slim is sha256:[0-9a-f]{64}$/)]);
+  await job.dispose();
+});
+
 it('runs the first steps of a job in containers that were warm, in its own folders', async () => {
   await warmUp();
   let filled = (): void => undefined;

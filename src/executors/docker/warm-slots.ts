@@ -6,6 +6,7 @@ import { mkdirSync, renameSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobContext, UpcomingTask } from '../executor.ts';
+import type { Note } from './images.ts';
 import { holderName } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import { isRunning } from './engine-loss.ts';
@@ -15,6 +16,8 @@ import { createWaitingSteps, type WaitingSteps } from './waiting-steps.ts';
 export interface WarmSlot {
   slot: Slot;
   waiting: WaitingSteps;
+  /** Where what is said of its images goes from now on; absent: to its job already. */
+  tellTo?: (job: Pick<JobContext, 'image' | 'note'>) => void;
 }
 
 export interface WarmSlots {
@@ -82,7 +85,9 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     unfinished.add(id);
     try {
       const slot = await createSlot(parts, { id, image: of });
-      await addWaiting({ slot, waiting: createWaitingSteps(parts, slot, of, () => undefined) });
+      const said = rememberNotes(of);
+      const waiting = createWaitingSteps(parts, slot, of, said.note);
+      await addWaiting({ slot, waiting, tellTo: said.tellTo });
     } finally {
       unfinished.delete(id);
     }
@@ -134,6 +139,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       const warm = ready[at];
       if (!warm || !moveFolders(warm.slot, job)) return undefined;
       ready.splice(at, 1);
+      warm.tellTo?.(job);
       // So that the engine, too, knows whose it is: labels cannot be added, a name can be changed.
       parts.docker
         .getContainer(warm.slot.holderId)
@@ -155,6 +161,19 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       closed = true;
       await refilling;
       for (const warm of [...ready]) await discard(warm);
+    },
+  };
+}
+
+/** A job's log says which image it ran in, whenever the containers were made. */
+function rememberNotes(image: string): { note: Note; tellTo: NonNullable<WarmSlot['tellTo']> } {
+  const lines: string[] = [];
+  let note: Note = (line) => void lines.push(line);
+  return {
+    note: (line) => note(line),
+    tellTo(job) {
+      note = job.note;
+      if (job.image === image) for (const line of lines) job.note(line);
     },
   };
 }
