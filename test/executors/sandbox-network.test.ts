@@ -157,7 +157,9 @@ describe("the host's network", () => {
 
     it('is taken by `auto` and by no one else when slirp4netns is missing', async () => {
       expect(await probeNetwork()).toBe('slirp4netns not installed (apt-get install slirp4netns)');
-      expect((await (await jobOn('auto')).run('echo ran')).text).toBe('ran\n');
+      const job = await jobOn('auto');
+      expect((await job.run('echo ran')).text).toBe('ran\n');
+      expect(job.notes).toEqual([]);
       await expect(openJob(executorOn('private'), '')).rejects.toMatchObject({
         code: 'sandbox-network',
         message: expect.stringContaining('apt-get install slirp4netns') as string,
@@ -168,7 +170,9 @@ describe("the host's network", () => {
       await writeFile(join(folder, 'slirp4netns'), '#!/bin/sh\necho "no /dev/net/tun" >&2; exit 1\n');
       await chmod(join(folder, 'slirp4netns'), 0o755);
       expect(await probeNetwork()).toContain('no /dev/net/tun');
-      expect((await (await jobOn('auto')).run('echo ran')).text).toBe('ran\n');
+      const job = await jobOn('auto');
+      expect((await job.run('echo ran')).text).toBe('ran\n');
+      expect(job.notes).toEqual([expect.stringMatching(/^steps are on the host's network: .*no \/dev\/net\/tun/s)]);
       await expect(openJob(executorOn('private'), '')).rejects.toMatchObject({ code: 'sandbox-network' });
     });
 

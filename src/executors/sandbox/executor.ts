@@ -41,10 +41,12 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
       const ready = await opened;
       // While the workspace is filled.
       ready.starters.warm(ready.limits);
-      const network = await ready.networks?.take();
+      const { networks, fault } = ready.network;
+      if (fault !== undefined) job.note(`steps are on the host's network: ${fault}`);
+      const network = await networks?.take();
       return createJobSandbox(ready, job, network, () => {
-        if (network !== undefined) ready.networks?.release(network);
-        if (options.warm !== false) ready.networks?.warm();
+        if (network !== undefined) networks?.release(network);
+        if (options.warm !== false) networks?.warm();
       });
     },
     // Every sandbox dies with its worker (--die-with-parent).

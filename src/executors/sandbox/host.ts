@@ -7,7 +7,7 @@ import type { Limits } from '../../runs/plan.ts';
 import { findProgram, requireBubblewrap } from './bubblewrap.ts';
 import { findCgroups } from './cgroups.ts';
 import { copyEtc } from './etc.ts';
-import { openNetworks, type NetworkChoice, type Networks } from './networks.ts';
+import { openNetworks, type NetworkChoice, type NetworkUse } from './networks.ts';
 import { createPipes, type Pipes } from './pipes.ts';
 import { checkMounts, composeHost, type HostRoot } from './root.ts';
 import { createStarter, type Starter } from './starter.ts';
@@ -19,8 +19,7 @@ export interface SandboxHost {
   etc: string;
   pipes: Pipes;
   starters: Starters;
-  /** Undefined: all steps are on the host's network. */
-  networks: Networks | undefined;
+  network: NetworkUse;
   /** Sets limits of a process where there are no control groups. */
   prlimit: string | undefined;
   limits: Limits;
@@ -43,14 +42,14 @@ export async function openHost(options: HostOptions): Promise<SandboxHost> {
   const scratch = await mkdtemp(join(scratchParent(), `${SCRATCH}${process.pid}-`));
   const etc = join(scratch, 'etc');
   const inEtc = mounts.filter((mount) => mount.startsWith('/etc/'));
-  const [networks] = await Promise.all([openNetworks(options.network ?? 'auto', scratch), copyEtc(etc, inEtc)]);
+  const [network] = await Promise.all([openNetworks(options.network ?? 'auto', scratch), copyEtc(etc, inEtc)]);
   return {
     root: composeHost(etc, mounts, options.hide ?? []),
     etc,
     pipes: createPipes(scratch),
     prlimit: findProgram('prlimit'),
     starters: createStarters(starterFactory(bwrap)),
-    networks,
+    network,
     limits: options.limits,
     scratch,
   };
@@ -99,7 +98,7 @@ function inheritedDescriptors(): number[] {
 }
 
 export async function closeHost(host: SandboxHost): Promise<void> {
-  await Promise.all([host.starters.close(), host.networks?.close()]);
+  await Promise.all([host.starters.close(), host.network.networks?.close()]);
   await rm(host.scratch, { recursive: true, force: true });
 }
 

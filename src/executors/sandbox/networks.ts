@@ -18,22 +18,29 @@ export interface Networks {
   close: () => Promise<void>;
 }
 
+export interface NetworkUse {
+  /** Undefined: steps are on the host's network. */
+  networks?: Networks;
+  /** Why they are, although this machine has all that a network needs. */
+  fault?: string;
+}
+
 /**
- * Undefined: steps are on the host's network. Tried once, by making the first network: from then on a network that cannot
+ * Tried once, by making the first network: from then on a network that cannot
  * be made is an error and never opens the host's to a step. Error `sandbox-network` where `private` cannot be had.
  */
-export async function openNetworks(choice: NetworkChoice, folder: string): Promise<Networks | undefined> {
-  if (choice === 'host') return undefined;
+export async function openNetworks(choice: NetworkChoice, folder: string): Promise<NetworkUse> {
+  if (choice === 'host') return {};
   const tools = findNetworkTools();
   if (typeof tools !== 'string') {
     try {
-      return createNetworks(tools, folder, await createNetwork(tools, folder));
+      return { networks: createNetworks(tools, folder, await createNetwork(tools, folder)) };
     } catch (error) {
       if (choice === 'private') throw error;
-      return undefined;
+      return { fault: messageOf(error) };
     }
   }
-  if (choice === 'auto') return undefined;
+  if (choice === 'auto') return {};
   throw new InfrastructureError(
     'sandbox-network',
     `IMPGEM_SANDBOX_NETWORK=private needs more than there is: ${tools}.`,
