@@ -1,6 +1,6 @@
 /**
  * Scenarios in containers: the same files and the same outcome as in the sandbox. A few that lean on the executor; all of
- * them with IMPGEM_TEST_SCENARIOS=all, on the engine that DOCKER_HOST names (each job has a network: the pools of an engine
+ * them with TEST_SCENARIOS=all, on the engine that DOCKER_HOST names (each job has a network: the pools of an engine
  * as it comes hold about 30).
  */
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -15,10 +15,10 @@ import { readScenario, scenarioNames } from '../support/scenario.ts';
 const ON_SERVER = /^(09|11|14|15|22|29|37|46|53|69)_/;
 const LOCALLY = /^(08|16|30|40|70)_/;
 
-const { DOCKER_HOST, IMPGEM_TEST_SCENARIOS } = process.env;
+const { DOCKER_HOST, TEST_SCENARIOS } = process.env;
 const chosen = (some: RegExp): string[] =>
   scenarioNames()
-    .filter((name) => IMPGEM_TEST_SCENARIOS === 'all' || some.test(name))
+    .filter((name) => TEST_SCENARIOS === 'all' || some.test(name))
     .filter((name) => readScenario(name).notInContainers === undefined);
 const env = { IMPGEM_EXECUTOR: 'docker', ...(DOCKER_HOST === undefined ? {} : { DOCKER_HOST }) };
 
