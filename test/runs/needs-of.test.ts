@@ -8,6 +8,7 @@ const cell = (id: string, state: Job['state'], outputs?: Record<string, string>)
   name: id,
   state,
   attempt: 1,
+  needs: [],
   steps: [],
   ...(outputs ? { outputs } : {}),
 });

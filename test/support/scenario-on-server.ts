@@ -1,4 +1,6 @@
 /** A scenario through the product as its users run it: pushes, webhooks, server, worker, sandbox, statuses. */
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Run } from '../../src/runs/run.ts';
 import type { Happening, Observed, PlayedScenario } from './scenario.ts';
 import { isOver, poll, type Product, pushBody } from './product.ts';
@@ -23,12 +25,20 @@ export async function playOnServer(product: Product, name: string, scenario: Pla
     if (until === 'running') await product.runOf(sent.id, (run) => hasStepRunning(run));
     else if (until === 'waiting') await product.runOf(sent.id, isWaiting);
     else await concluded(product, sent.id);
-    if (happening.go) await git.git('push', '-q', 'origin', 'HEAD:refs/heads/go');
+    if (happening.go) await letGo(product, deliveries[0]?.id ?? '');
   }
   const received = await Promise.all(deliveries.map(({ id, sha }) => conclude(product, id, sha)));
   for (const [context, state] of Object.entries(scenario.statuses ?? {}))
     await shows(product, deliveries, context, state);
   return received;
+}
+
+/** Puts a file `go` into the workspace of every job of a delivery that is at work. */
+async function letGo(product: Product, delivery: string): Promise<void> {
+  const run = await product.runOf(delivery, () => true);
+  const work = join(product.folder, 'data', 'work');
+  const jobs = (await readdir(work)).filter((job) => job.startsWith(`${run.id}-`));
+  await Promise.all(jobs.map((job) => writeFile(join(work, job, 'workspace', 'go'), '')));
 }
 
 const hasStepRunning = ({ jobs }: Run): boolean =>

@@ -42,7 +42,7 @@ export interface Happening {
   meanwhile?: Record<string, string>;
   /** The next event follows as soon as the run has come so far; default: when it is over. */
   until?: 'running' | 'waiting';
-  /** Then a branch `go` appears, for which steps may wait. */
+  /** Then a file `go` appears in the workspace of the first event's job, for which its step may wait. */
   go?: boolean;
   /** Why it cannot happen in a local run. */
   notLocally?: string;
