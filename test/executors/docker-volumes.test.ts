@@ -57,6 +57,19 @@ it('brings files both ways, links as links and modes without setuid, with the ob
   expect(await bench.leftovers()).toEqual([]);
 });
 
+it('takes nothing away when the worker looks at the files before the first step, as for a cache', async () => {
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, BASE_IMAGE);
+  const workspace = join(job.context.folder, 'workspace');
+  await writeFile(join(workspace, 'file'), 'from the commit');
+  await job.sandbox.pull();
+  await writeFile(join(workspace, 'restored'), ' and a cache');
+  await job.sandbox.push();
+  expect((await job.run('cat file restored')).text).toBe('from the commit and a cache');
+  await job.close();
+  await executor.close();
+});
+
 it('goes on with a step whose worker was killed, from the first byte of its output', async () => {
   const context = await contextOf(BASE_IMAGE, []);
   const { owner, folder, image, trusted } = context;

@@ -42,7 +42,8 @@ export function createJobSandbox(
   const nested = createNestedEngine(parts, job, slot);
   let state: 'open' | 'detached' | 'disposed' = 'open';
   let disposal: Promise<void> | undefined;
-  let shown: Promise<void> | undefined;
+  // A step that was started saw the files: what it made of them is not to be covered by the ones it began with.
+  let shown = readStarted(job.folder).some((one) => !('service' in one)) ? Promise.resolve() : undefined;
   recordSlot(slot, job.owner);
 
   async function start(task: Task, output: Output, options: StartOptions): Promise<Exit> {
@@ -169,12 +170,18 @@ export function createJobSandbox(
     expect,
     startService,
     push: async () => {
-      if (slot.volumes) await pushFiles(parts, slot);
+      if (slot.volumes && shown) {
+        await shown;
+        await pushFiles(parts, slot);
+      }
       files.mixed();
     },
     pull: async () => {
-      if (slot.volumes) await pullFiles(parts, slot);
-      else await files.take();
+      if (!slot.volumes) await files.take();
+      else if (shown) {
+        await shown;
+        await pullFiles(parts, slot);
+      } // Else the volumes are empty yet, and all there is lies here.
     },
     dispose: () => (disposal ??= dispose()),
     async detach() {
