@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { startProduct } from '../test/support/product.ts';
+import { startOwnEngine } from '../test/support/own-engine.ts';
+import { isOver, startProduct } from '../test/support/product.ts';
 import { type Figures, printTable } from './report.ts';
 
 const BYTES = 1024 ** 3;
@@ -9,12 +10,14 @@ const LINE = 'x'.repeat(99);
 /** One step that prints 1 GB: to the archive and to one SSE client, while a second client reads nothing. */
 export async function benchLog(): Promise<Figures> {
   const executor = process.argv.includes('--docker') ? 'docker' : 'sandbox';
-  const product = await startProduct({ IMPGEM_EXECUTOR: executor });
+  const engine = executor === 'docker' ? await startOwnEngine() : undefined;
+  const product = await startProduct({ IMPGEM_EXECUTOR: executor, ...(engine ? { DOCKER_HOST: engine.host } : {}) });
   try {
     const worker = await product.startWorker();
     const script = `yes ${LINE} | head -c ${BYTES}`;
     const { delivery } = await product.push('gem/log', { '.impgem.yml': `steps: [{ name: big, run: '${script}' }]\n` });
-    const begun = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+    const begun = await product.runOf(delivery, (run) => isOver(run) || run.jobs[0]?.steps[0]?.state === 'running');
+    if (isOver(begun)) throw new Error(`the run is ${begun.state}: ${begun.reason ?? ''}`);
     const startedAt = performance.now();
     const stuck = request(`${product.url}/api/runs/${begun.id}/logs`, { headers: { accept: 'text/event-stream' } });
     stuck.on('response', (response) => response.pause());
@@ -59,6 +62,7 @@ export async function benchLog(): Promise<Figures> {
     return figures;
   } finally {
     await product.stop();
+    await engine?.stop();
   }
 }
 
