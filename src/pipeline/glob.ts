@@ -38,10 +38,23 @@ export type Matcher = (text: string) => boolean;
  * is any number of segments, a pattern that ends with `/` means all below. Patterns must have passed problemOfGlob.
  */
 export function compileGlobs(patterns: readonly string[]): Matcher {
-  const wanted = patterns.filter((pattern) => !pattern.startsWith('!')).map(compileGlob);
-  const refused = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => compileGlob(pattern.slice(1)));
+  const wanted = patterns.filter((pattern) => !pattern.startsWith('!')).map(globOf);
+  const refused = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => globOf(pattern.slice(1)));
   return (text) =>
     (wanted.length === 0 || wanted.some((match) => match(text))) && !refused.some((match) => match(text));
+}
+
+/** The same few patterns are asked for every cell and step. */
+const KEPT = 500;
+const kept = new Map<string, Matcher>();
+
+function globOf(pattern: string): Matcher {
+  const known = kept.get(pattern);
+  if (known) return known;
+  const matcher = compileGlob(pattern);
+  if (kept.size >= KEPT) kept.clear();
+  kept.set(pattern, matcher);
+  return matcher;
 }
 
 function compileGlob(pattern: string): Matcher {
