@@ -176,6 +176,40 @@ steps:
       );
   });
 
+  it('carries a run through the death of worker, Redis and server, and runs on after that of the engine', async () => {
+    const pipeline = `
+steps:
+  - name: long
+    run: |
+      echo before
+      until test -e go; do sleep 0.1; done
+      echo after
+`;
+    const { id } = await push('gem/crash', { '.impgem.yml': pipeline });
+    await poll(async () => ((await logOf(id, 'long')).includes('before') ? true : undefined));
+    for (const service of ['worker', 'redis', 'server'] as const) await project.crash(service);
+    await project.locate();
+    await project.exec('docker', 'sh', '-c', 'for each in /data/work/*/workspace; do touch $each/go; done');
+    expect((await runOf(id)).state).toBe('succeeded');
+    expect(await logOf(id, 'long')).toBe('before\nafter\n');
+    await project.crash('docker');
+    const next = await push('gem/crash', { '.impgem.yml': 'steps: [{ name: next, run: echo well }]\n' });
+    expect(await runOf(next.id)).toMatchObject({ state: 'succeeded' });
+  });
+
+  it('gives jobs to a worker that shares no disk, and takes its log and artifacts over HTTP', async () => {
+    await project.compose('up', '-d', '--no-build', 'distant');
+    const { id } = await push('gem/distant', {
+      '.impgem.yml': `jobs:\n  main:\n    runs-on: [elsewhere]\n${PIPELINE.replaceAll(/^/gm, '    ')}`,
+    });
+    const run = await runOf(id);
+    expect({ run, log: await logOf(id, 'make') }).toMatchObject({ run: { state: 'succeeded' } });
+    expect(await logOf(id, 'go-on')).toBe('secret-looking\nmore\n?? out/\n');
+    const artifact = await fetch(`${project.url}/api/runs/${id}/artifacts/main/out/private.txt`);
+    expect(await artifact.text()).toBe('secret-looking\n');
+    await project.compose('stop', 'distant');
+  });
+
   it('runs nothing but the engine with rights', async () => {
     expect((await project.exec('server', 'id', '-u')).all).toBe('1000');
     expect((await project.exec('worker', 'id', '-u')).all).toBe('1000');
