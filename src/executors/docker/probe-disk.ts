@@ -19,13 +19,21 @@ export async function probeDisk(
   await mkdir(folder, { recursive: true });
   await writeFile(probe, name);
   try {
-    return await engineCall('find out whether the engine sees our disk', () => seesFile(docker, probe, image, labels));
+    return await engineCall('find out whether the engine sees our disk', () =>
+      seesFile(docker, folder, name, image, labels),
+    );
   } finally {
     await rm(probe, { force: true });
   }
 }
 
-async function seesFile(docker: Docker, file: string, image: string, labels: Record<string, string>): Promise<boolean> {
+async function seesFile(
+  docker: Docker,
+  folder: string,
+  name: string,
+  image: string,
+  labels: Record<string, string>,
+): Promise<boolean> {
   let container: Docker.Container;
   try {
     container = await docker.createContainer({
@@ -33,15 +41,16 @@ async function seesFile(docker: Docker, file: string, image: string, labels: Rec
       Entrypoint: ['/bin/true'],
       Cmd: [],
       Labels: labels,
-      // Unlike `Binds`, this makes nothing on the engine's disk when the source is not there.
-      HostConfig: { Mounts: [{ Type: 'bind', Source: file, Target: '/impgem-probe', ReadOnly: true }] },
+      // Unlike `Binds`, this makes nothing on the engine's disk when the source is not there. The folder, not the file:
+      // Podman cannot look at a file that is mounted by itself.
+      HostConfig: { Mounts: [{ Type: 'bind', Source: folder, Target: '/impgem-probe', ReadOnly: true }] },
     });
   } catch (error) {
     if (statusOf(error) === 400) return false;
     throw error;
   }
   try {
-    await container.infoArchive({ path: '/impgem-probe' });
+    await container.infoArchive({ path: `/impgem-probe/${name}` });
     return true;
   } catch (error) {
     if (isGone(error)) return false;
