@@ -19,6 +19,7 @@ import type { RunRecord } from '../runs/run.ts';
 import { createJobRunner } from '../worker/job-runner.ts';
 import type { ArtifactStore, Assignment, HeldJob, LogWriter } from '../worker/ports.ts';
 import { work } from '../worker/work.ts';
+import { atMost } from './at-most.ts';
 import { clearRemains } from './clear-remains.ts';
 import { chooseExecutor } from './choose-executor.ts';
 import { dataFolder } from './data-folder.ts';
@@ -54,6 +55,9 @@ const BEAT_MS = LEASE_MS / 5;
 const CLEAR_MS = 60_000;
 /** After which a ticket that came to a worker that takes none is there for others. */
 const PUT_BACK_MS = 50;
+/** When the worker stops: for what needs Redis, which may be away, and for jobs to be handed back (or to be ended first). */
+const LEAVE_MS = 1000;
+const HAND_BACK_MS = 20_000;
 
 export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const log = createLogger('worker', settings);
@@ -197,15 +201,15 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
     async close() {
       clearInterval(following);
       await consumers.pause();
-      await presence.leave();
       const drained = Promise.allSettled(running);
       const grace = executor.adopts ? 0 : (parseDuration(settings.IMPGEM_DRAIN_TIMEOUT) ?? 10_000);
-      await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, grace))]);
+      await Promise.all([atMost(LEAVE_MS, presence.leave()), atMost(grace, drained)]);
       detach.abort('worker is told to stop');
-      await drained;
+      // Without Redis a job cannot be handed back, and need not be: its lease runs out.
+      await atMost(patient.status === 'ready' ? HAND_BACK_MS : LEAVE_MS, drained);
       clearInterval(beat);
       clearInterval(clearing);
-      await consumers.close();
+      await atMost(LEAVE_MS, consumers.close());
       await Promise.all(cleanings);
       await executor.close();
       for (const redis of [patient, blocking, subscriber]) redis.disconnect();
