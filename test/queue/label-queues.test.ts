@@ -122,6 +122,9 @@ describe('a queue of labels', () => {
     const first = worker.taken();
     await worker.consumers.follow();
     expect(await first).toBe('r1');
+    // On both of its queues.
+    const waiting = async () => String(await redis.client('LIST')).match(/ cmd=bzpopmin /g)?.length;
+    await expect.poll(waiting, { timeout: 20_000 }).toBe(2);
     await worker.consumers.pause();
     await add('gpu', 'r2');
     const putBack = worker.putBack();
