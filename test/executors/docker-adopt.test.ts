@@ -77,7 +77,7 @@ it('says that a step is lost when its container is gone', async () => {
   await execa('docker', ['rm', '-f', ...(await containersOf(task.id))]);
   const adopted = await executor.adopt(context);
   const resumed = adopted!.resume(task.id, recordOutput(), { signal: never });
-  await expect(resumed).rejects.toMatchObject({ code: 'container-lost', retryable: true });
+  await expect(resumed).rejects.toMatchObject({ name: 'ExecutorLostError', gone: true });
   await adopted!.sandbox.dispose();
 });
 

@@ -11,6 +11,7 @@ test('the drivers that are listed are the drivers that exist', () => {
     'parse-delivery',
     'payload',
     'post-status',
+    'redeliver',
     'ref-name',
     'signature',
     'skip-words',

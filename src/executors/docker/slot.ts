@@ -68,13 +68,12 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
   const rules = parts.rules.ensure().catch(parts.options.onProblem ?? (() => undefined));
   const { note = () => undefined } = wanted;
-  const networkId = await createJobNetwork(parts, { id, name: networkName(id), labels }, note);
   const slot: Slot = {
     id,
     folder,
     image: wanted.image,
     objects,
-    networkId,
+    networkId: '',
     holderId: '',
     labels,
     nextStep: 0,
@@ -83,7 +82,18 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   };
   try {
     if (!shared) slot.volumes = await createVolumes(parts, id, labels);
-    slot.holderId = await parts.starts.run(() => startHolder(parts, slot, wanted.owner));
+    // A container names its network, which Docker wants to be there when it starts; Podman wants it before.
+    const network = createJobNetwork(parts, { id, name: networkName(id), labels }, note);
+    const create = () => parts.starts.run(() => createHolder(parts, slot, wanted.owner));
+    // Both have ended before anything is removed.
+    const made = await Promise.allSettled([
+      network.then((made) => (slot.networkId = made)),
+      create()
+        .catch(() => network.then(create))
+        .then((made) => (slot.holderId = made)),
+    ]);
+    for (const one of made) if (one.status === 'rejected') throw one.reason;
+    await parts.starts.run(() => startHolder(parts, slot));
     await rules;
   } catch (error) {
     void removeSlot(parts, slot);
@@ -92,7 +102,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   return slot;
 }
 
-async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | undefined): Promise<string> {
+async function createHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | undefined): Promise<string> {
   const name = owner === undefined ? `impgem-warm.${slot.id}` : holderName(owner);
   const holder = await engineCall(`create a container of ${slot.image}`, async () => {
     const options = {
@@ -119,9 +129,11 @@ async function startHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | u
       return await parts.docker.createContainer(options);
     }
   });
-  slot.holderId = holder.id;
-  await engineCall(`start a container of ${slot.image}`, () => holder.start());
   return holder.id;
+}
+
+async function startHolder({ docker }: ExecutorParts, { holderId, image }: Slot): Promise<void> {
+  await engineCall(`start a container of ${image}`, () => docker.getContainer(holderId).start());
 }
 
 /** Through the holder the files change their owner. */
@@ -148,5 +160,5 @@ export async function removeSlot(parts: ExecutorParts, slot: Slot): Promise<void
   for (const id of slot.containers) void removal.container(id);
   if (slot.holderId !== '') void removal.container(slot.holderId);
   for (const name of [...Object.values(slot.volumes ?? {}), ...slot.nestedVolumes]) void removal.volume(name);
-  await removal.network(slot.networkId);
+  if (slot.networkId !== '') await removal.network(slot.networkId);
 }
