@@ -87,14 +87,15 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
     async stop() {
       if (child === undefined) await start();
       const containers = (await docker('ps', '-aq')).split('\n').filter(Boolean);
-      if (containers.length > 0) await docker('rm', '-f', ...containers);
+      // One that goes by itself meanwhile is an error to the client, and gone.
+      if (containers.length > 0) await docker('rm', '-f', ...containers).catch(() => undefined);
       await end('SIGTERM');
       log.end();
       network.kill('SIGKILL');
       // An engine that was killed leaves its mounts.
       const mounts = (await readFile('/proc/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
       for (const path of mounts.filter((mount) => mount.startsWith(folder)).reverse())
-        await execa('umount', ['-l', path]);
+        await execa('umount', ['-l', path], { reject: false });
       await rm(folder, { recursive: true, force: true, maxRetries: 10 });
     },
   };
