@@ -3,7 +3,7 @@ import { execa } from 'execa';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -92,6 +92,7 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
       await end('SIGTERM');
       log.end();
       network.kill('SIGKILL');
+      await killServants(folder);
       // An engine that was killed leaves its mounts.
       const mounts = (await readFile('/proc/mounts', 'utf8')).split('\n').map((line) => line.split(' ')[1] ?? '');
       for (const path of mounts.filter((mount) => mount.startsWith(folder)).reverse())
@@ -106,6 +107,13 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
   await Promise.all([saving, loading]);
   await docker('run', '--rm', '--network', 'none', BASE_IMAGE, 'true');
   return engine;
+}
+
+/** Shims of containers that an engine which was killed has lost sight of: they name its folder. */
+async function killServants(folder: string): Promise<void> {
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name)))
+    if ((await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')).includes(`${folder}/`))
+      process.kill(Number(pid), 'SIGKILL');
 }
 
 /** It is told of the engine's death by the kernel; an engine that starts before it is gone would wait for it in vain. */

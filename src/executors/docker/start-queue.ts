@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
+
 /** Starts of containers: a few at a time, in the order asked. What can wait (removals, warming up) asks when it is quiet. */
 export interface StartQueue {
   run<T>(work: () => Promise<T>): Promise<T>;
-  /** Settles when nothing is starting or waiting to. */
-  quiet(): Promise<void>;
+  /** Settles when nothing is starting or waiting to, and was not for `ms` (default 0). */
+  quiet(ms?: number): Promise<void>;
 }
 
 /** More at once make each of them slower, the one that is waited for included. */
@@ -12,6 +14,7 @@ export function createStartQueue(): StartQueue {
   const queue: (() => void)[] = [];
   let listeners: (() => void)[] = [];
   let running = 0;
+  let begun = 0;
 
   function next(): void {
     const begin = queue.shift();
@@ -27,6 +30,7 @@ export function createStartQueue(): StartQueue {
 
   return {
     async run(work) {
+      begun++;
       if (running >= AT_ONCE) await new Promise<void>((resolve) => queue.push(resolve));
       else running++;
       try {
@@ -35,8 +39,13 @@ export function createStartQueue(): StartQueue {
         next();
       }
     },
-    quiet: async () => {
-      if (running > 0) await new Promise<void>((resolve) => listeners.push(resolve));
+    async quiet(ms = 0) {
+      for (;;) {
+        if (running > 0) await new Promise<void>((resolve) => listeners.push(resolve));
+        const before = begun;
+        if (ms > 0) await delay(ms);
+        if (ms === 0 || (running === 0 && begun === before)) return;
+      }
     },
   };
 }

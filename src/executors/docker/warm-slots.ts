@@ -37,6 +37,8 @@ export interface WarmSlots {
 
 /** Containers that wait in a warm slot: the first steps of a job. */
 const WAITING = 3;
+/** The starts of a job's short steps have pauses, in which a slot in the making would slow the next of them. */
+const QUIET_MS = 150;
 
 const FIRST_STEP: UpcomingTask = { id: 'warm', shell: 'bash', network: 'default', limits: {}, docker: false };
 
@@ -66,7 +68,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 
   /** One container more: for all slots the first before any gets its second. False when nothing is missing. */
   async function addOne(): Promise<boolean> {
-    await parts.starts.quiet();
+    await parts.starts.quiet(QUIET_MS);
     if (isClosed() || size === 0 || image === undefined) return false;
     const wanted = image;
     const stale = ready.find(({ slot }) => slot.image !== wanted);
