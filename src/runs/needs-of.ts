@@ -4,8 +4,9 @@ import type { Job, State } from './run.ts';
 const WORSE: State[] = ['succeeded', 'skipped', 'pending', 'running', 'errored', 'cancelled', 'failed'];
 
 /**
- * Results and outputs of what a job needs, by key as written; a matrix's cells share a key: the worst
- * result, and of each output the last cell's that is not empty. */
+ * Results and outputs of what a job needs, by key as written; a matrix's cells share a key: the worst result, and of
+ * each output the last cell's that is not empty.
+ */
 export function needsOf(
   spec: JobSpec,
   jobs: readonly Job[],
