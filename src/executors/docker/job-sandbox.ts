@@ -52,7 +52,6 @@ export function createJobSandbox(
     if (task.docker && !(await nestedReady(options.signal))) return CANCELLED;
     const step = await takeStep(task);
     const { containerId, number, nonce } = step;
-    await files.giveTo(containerId, step.needs.image);
     recordStarted(job.folder, { task: task.id, containerId, number, nonce });
     handOver(slot, step, task.docker ? withNestedHost(task) : task);
     return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
@@ -73,11 +72,13 @@ export function createJobSandbox(
     waiting.expect(coming);
   }
 
+  /** A container for the task, which sees the job's files as its user's. */
   async function takeStep(task: Task): Promise<WaitingStep> {
     const taking = waiting.take(task);
     try {
       const [step] = await Promise.all([taking, workspaceReady()]);
       checkOpen();
+      await files.giveTo(step.containerId, step.needs.image);
       return step;
     } catch (error) {
       void taking.then(letGo).catch(() => undefined); // Not awaited: it may wait for a pull of its image.
