@@ -35,7 +35,16 @@ interface CommitRequest {
   isNew?: boolean;
   /** Further refs to have at hand for `mergeBaseWith`, fetched in the same call where possible. */
   also?: string[];
+  /** Paths that are read next: they come with the commit, for a git process less each. */
+  read?: string[];
 }
+
+/** A commit with what `read` asked for, by path; undefined: there is none at this commit. */
+export interface FetchedCommit extends Commit {
+  files?: ReadonlyMap<string, GitObject | undefined>;
+}
+
+type CommitName = Pick<FetchedCommit, 'sha' | 'files'>;
 
 /** Bytes of a file that is read from a commit. */
 export const FILE_LIMIT = 6 * 1024 * 1024;
@@ -50,11 +59,16 @@ export interface Git {
    * The commit, fetched unless the mirror has it. Errors: `commit-unknown`, `git-timeout`, `git-refused`,
    * `git-no-repository`, `git-failed`; InputError `ref-invalid`, `sha-invalid`, `repository-invalid`.
    */
-  fetchCommit(source: CloneSource, repository: string, request: CommitRequest, signal?: AbortSignal): Promise<Commit>;
+  fetchCommit(
+    source: CloneSource,
+    repository: string,
+    request: CommitRequest,
+    signal?: AbortSignal,
+  ): Promise<FetchedCommit>;
   /** A file at a commit that the mirror has; undefined when there is none. ImpGemError `git-output-too-large` past FILE_LIMIT. */
-  readFile(repository: string, sha: string, path: string): Promise<Buffer | undefined>;
+  readFile(repository: string, at: CommitName, path: string): Promise<Buffer | undefined>;
   /** Entries of a folder at a commit, in git's order; undefined when there is none. */
-  listFolder(repository: string, sha: string, path: string): Promise<TreeEntry[] | undefined>;
+  listFolder(repository: string, at: CommitName, path: string): Promise<TreeEntry[] | undefined>;
   /** See changed-paths.ts. */
   changedPaths(repository: string, change: Change): Promise<string[] | undefined>;
   /** See workspace.ts. */
@@ -80,10 +94,15 @@ export function createGit(options: GitOptions): Git {
     return parseBatch(await runGit({ ...call(repository), args, input, maxBytes: FILE_LIMIT }));
   }
 
-  async function findCommit(repository: string, name: string): Promise<Commit | undefined> {
+  async function findCommit(repository: string, name: string, paths: string[]): Promise<FetchedCommit | undefined> {
     if (!(await exists(join(mirrorPath(options.folder, repository), 'HEAD')))) return undefined;
-    const [object] = await read(repository, `${name}^{commit}`);
-    return object && parseCommit(object);
+    const commit = `${name}^{commit}`;
+    const [object, ...files] = await read(repository, commit, ...paths.map((path) => `${commit}:${path}`));
+    if (!object) return undefined;
+    return {
+      ...parseCommit(object),
+      ...(paths.length === 0 ? {} : { files: new Map(paths.map((path, index) => [path, files[index]])) }),
+    };
   }
 
   async function hasRefs(repository: string, refs: string[]): Promise<boolean> {
@@ -97,13 +116,14 @@ export function createGit(options: GitOptions): Git {
     repository: string,
     request: CommitRequest,
     signal?: AbortSignal,
-  ): Promise<Commit> {
-    const { ref, sha, also = [], isNew = false } = request;
+  ): Promise<FetchedCommit> {
+    const { ref, sha, also = [], isNew = false, read: paths = [] } = request;
     for (const name of [ref, ...also]) checkRef(name);
+    for (const path of paths) checkPath(path);
     if (sha !== undefined) checkSha(sha);
     checkCloneUrl(source.url, options.allowFile);
     const find = async () =>
-      sha !== undefined && (await hasRefs(repository, also)) ? findCommit(repository, sha) : undefined;
+      sha !== undefined && (await hasRefs(repository, also)) ? findCommit(repository, sha, paths) : undefined;
     const known = isNew ? undefined : await find();
     if (known) return known;
     const remote = call(repository, { source, ...(signal ? { signal } : {}) });
@@ -113,15 +133,20 @@ export function createGit(options: GitOptions): Git {
       await ensureMirror(remote.gitDir, sha);
       await fetchRef(remote, ref, sha, also, limits.bytes);
       await packMirror(remote);
-      const commit = await findCommit(repository, sha ?? mirrorRef(ref));
+      const commit = await findCommit(repository, sha ?? mirrorRef(ref), paths);
       if (!commit) throw new ImpGemError('commit-unknown', `The remote has no commit ${sha ?? ref}`);
       return commit;
     });
   }
 
-  async function readPath(repository: string, sha: string, path: string): Promise<GitObject | undefined> {
+  async function readPath(
+    repository: string,
+    { sha, files }: CommitName,
+    path: string,
+  ): Promise<GitObject | undefined> {
     checkSha(sha);
     checkPath(path);
+    if (files?.has(path)) return files.get(path);
     const [object] = await read(repository, `${sha}:${path}`);
     return object;
   }
@@ -160,12 +185,12 @@ export function createGit(options: GitOptions): Git {
 
   return {
     fetchCommit,
-    readFile: async (repository, sha, path) => {
-      const object = await readPath(repository, sha, path);
+    readFile: async (repository, at, path) => {
+      const object = await readPath(repository, at, path);
       return object?.type === 'blob' ? object.bytes : undefined;
     },
-    listFolder: async (repository, sha, path) => {
-      const object = await readPath(repository, sha, path);
+    listFolder: async (repository, at, path) => {
+      const object = await readPath(repository, at, path);
       return object?.type === 'tree' ? parseTree(object) : undefined;
     },
     changedPaths: async (repository, change) => {

@@ -4,7 +4,7 @@ import type { Forge } from '../forges/forge.ts';
 import { skipReason } from '../forges/skip-words.ts';
 import type { Change } from '../git/changed-paths.ts';
 import type { Git } from '../git/git.ts';
-import { findPipelines, type LoadedPipeline } from '../pipeline/find-pipelines.ts';
+import { findPipelines, type LoadedPipeline, PIPELINE_PATHS } from '../pipeline/find-pipelines.ts';
 import { firstLine, renderDiagnostics } from '../pipeline/render-diagnostics.ts';
 import { planPipeline } from '../pipeline/plan-pipeline.ts';
 import { type ForgeName, type PipelineEvent, parseRepository } from '../runs/event.ts';
@@ -62,14 +62,15 @@ export function createPlanner(deps: PlannerDeps): Planner {
       ...(event.sha === undefined ? {} : { sha: event.sha }),
       ...(base === undefined ? {} : { also: [base] }),
       isNew: event.kind === 'push' && event.delivery !== undefined,
+      read: PIPELINE_PATHS,
     });
     // Asked of the commit itself: a pull request's delivery does not carry its message, and catch-up has no delivery.
     const skipped = skipReason(event.kind, commit.message);
     if (skipped !== undefined) return { runs: [], reason: skipped };
     const loaded = await findPipelines({
       list: async (folder) =>
-        ((await deps.git.listFolder(event.repository, commit.sha, folder)) ?? []).map((entry) => entry.name),
-      read: async (path) => (await deps.git.readFile(event.repository, commit.sha, path))?.toString('utf8'),
+        ((await deps.git.listFolder(event.repository, commit, folder)) ?? []).map((entry) => entry.name),
+      read: async (path) => (await deps.git.readFile(event.repository, commit, path))?.toString('utf8'),
     });
     if (loaded.length === 0) return { runs: [], reason: `no .impgem.yml at ${commit.sha.slice(0, 12)}` };
     const changedPaths = loaded.some((one) => one.pipeline && asksForPaths(one))

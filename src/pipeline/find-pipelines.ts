@@ -25,13 +25,16 @@ export interface LoadedPipeline {
   diagnostics: Diagnostic[];
 }
 
+const FILES = ['.impgem.yml', '.impgem.yaml'];
 const FOLDER = '.impgem';
+/** What findPipelines looks at first: a reader may have these at hand. */
+export const PIPELINE_PATHS = [...FILES, FOLDER];
 /** Pipelines of one commit, and files that one of them includes. */
 const MAX_FILES = 50;
 
 /** `.impgem.yml`, else `.impgem.yaml`, else every YAML file of `.impgem/`, by name. Empty when there is none. */
 export async function findPipelines(reader: FileReader): Promise<LoadedPipeline[]> {
-  for (const file of ['.impgem.yml', '.impgem.yaml']) {
+  for (const file of FILES) {
     const text = await reader.read(file);
     if (text !== undefined) return [await loadPipeline(file, text, reader)];
   }

@@ -127,16 +127,18 @@ describe('what strangers choose never reaches git', () => {
     await expect(git.fetchCommit(source, 'gitea/maria/gem', { ref: 'refs/heads/x', sha })).rejects.toMatchObject(
       refused,
     );
-    await expect(git.readFile('gitea/maria/gem', sha, 'x')).rejects.toMatchObject(refused);
-    await expect(git.listFolder('gitea/maria/gem', sha, 'x')).rejects.toMatchObject(refused);
+    await expect(git.readFile('gitea/maria/gem', { sha }, 'x')).rejects.toMatchObject(refused);
+    await expect(git.listFolder('gitea/maria/gem', { sha }, 'x')).rejects.toMatchObject(refused);
     await expect(git.changedPaths('gitea/maria/gem', { sha })).rejects.toMatchObject(refused);
   });
 
   test.each(['', '/etc/passwd', '../x', 'a/../b', 'a//b', 'a/', './a', 'a\nb', 'a\u0000b', `a\n${SHA}`])(
     'path %j',
     async (path) => {
-      await expect(git.readFile('gitea/maria/gem', SHA, path)).rejects.toMatchObject({ code: 'path-invalid' });
-      await expect(git.listFolder('gitea/maria/gem', SHA, path)).rejects.toMatchObject({ code: 'path-invalid' });
+      await expect(git.readFile('gitea/maria/gem', { sha: SHA }, path)).rejects.toMatchObject({ code: 'path-invalid' });
+      await expect(git.listFolder('gitea/maria/gem', { sha: SHA }, path)).rejects.toMatchObject({
+        code: 'path-invalid',
+      });
     },
   );
 

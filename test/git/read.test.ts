@@ -36,9 +36,9 @@ describe('readFile and listFolder', () => {
       '.impgem/c/d': 'x',
     });
     const two = await bring({ '.impgem.yml': 'steps: [ünï 💎]\n' });
-    expect((await git.readFile(REPOSITORY, one, '.impgem.yml'))?.toString()).toBe('steps: [1]\n');
-    expect((await git.readFile(REPOSITORY, two, '.impgem.yml'))?.toString()).toBe('steps: [ünï 💎]\n');
-    expect(await git.listFolder(REPOSITORY, one, '.impgem')).toEqual([
+    expect((await git.readFile(REPOSITORY, { sha: one }, '.impgem.yml'))?.toString()).toBe('steps: [1]\n');
+    expect((await git.readFile(REPOSITORY, { sha: two }, '.impgem.yml'))?.toString()).toBe('steps: [ünï 💎]\n');
+    expect(await git.listFolder(REPOSITORY, { sha: one }, '.impgem')).toEqual([
       { name: 'a.yml', kind: 'file' },
       { name: 'b.yml', kind: 'file' },
       { name: 'c', kind: 'folder' },
@@ -48,29 +48,29 @@ describe('readFile and listFolder', () => {
   test('give undefined for what is not there, or is of the other kind', async () => {
     const sha = await bring({ 'd/e': 'x', 'odd name $(id) "q"': 'y' });
     for (const path of ['nope', 'd', 'd/e/f', 'd/nope'])
-      expect(await git.readFile(REPOSITORY, sha, path)).toBeUndefined();
-    for (const path of ['nope', 'd/e']) expect(await git.listFolder(REPOSITORY, sha, path)).toBeUndefined();
-    expect((await git.readFile(REPOSITORY, sha, 'odd name $(id) "q"'))?.toString()).toBe('y');
+      expect(await git.readFile(REPOSITORY, { sha }, path)).toBeUndefined();
+    for (const path of ['nope', 'd/e']) expect(await git.listFolder(REPOSITORY, { sha }, path)).toBeUndefined();
+    expect((await git.readFile(REPOSITORY, { sha }, 'odd name $(id) "q"'))?.toString()).toBe('y');
   });
 
   test('do not follow links, and name them', async () => {
     await remote.git('config', 'core.symlinks', 'true');
     execFileSync('ln', ['-sfn', '/etc/passwd', join(temp.path, '.work/maria/gem', 'link')]);
     const sha = await bring({ x: '1' });
-    expect((await git.readFile(REPOSITORY, sha, 'link'))?.toString()).toBe('/etc/passwd');
+    expect((await git.readFile(REPOSITORY, { sha }, 'link'))?.toString()).toBe('/etc/passwd');
   });
 
   test('give bytes as they are', async () => {
     const bytes = Buffer.from([0, 255, 10, 13, 10, 0, 128]);
     const sha = await bring({ 'bytes.bin': bytes, empty: '' });
-    expect(await git.readFile(REPOSITORY, sha, 'bytes.bin')).toEqual(bytes);
-    expect(await git.readFile(REPOSITORY, sha, 'empty')).toEqual(Buffer.alloc(0));
+    expect(await git.readFile(REPOSITORY, { sha }, 'bytes.bin')).toEqual(bytes);
+    expect(await git.readFile(REPOSITORY, { sha }, 'empty')).toEqual(Buffer.alloc(0));
   });
 
   test('refuse a file beyond the limit without reading it whole', async () => {
     const sha = await bring({ large: Buffer.alloc(5 * FILE_LIMIT, 'x'), whole: Buffer.alloc(FILE_LIMIT - 100, 'y') });
-    await expect(git.readFile(REPOSITORY, sha, 'large')).rejects.toMatchObject({ code: 'git-output-too-large' });
-    expect((await git.readFile(REPOSITORY, sha, 'whole'))?.length).toBe(FILE_LIMIT - 100);
+    await expect(git.readFile(REPOSITORY, { sha }, 'large')).rejects.toMatchObject({ code: 'git-output-too-large' });
+    expect((await git.readFile(REPOSITORY, { sha }, 'whole'))?.length).toBe(FILE_LIMIT - 100);
   });
 });
 
