@@ -13,8 +13,8 @@ const LOOK_MS = 500;
 export async function runBoundedFetch(call: GitCall, limit: number): Promise<void> {
   const tooLarge = new AbortController();
   const packs = join(call.gitDir, 'objects/pack');
-  const before = new Set(await unfinished(packs));
-  const fresh = async (): Promise<string[]> => (await unfinished(packs)).filter((file) => !before.has(file));
+  const before = new Set(await unfinishedPacks(packs));
+  const fresh = async (): Promise<string[]> => (await unfinishedPacks(packs)).filter((file) => !before.has(file));
   const look = async (): Promise<void> => {
     for (const file of await fresh()) if ((await sizeOf(file)) > limit) tooLarge.abort();
   };
@@ -25,15 +25,18 @@ export async function runBoundedFetch(call: GitCall, limit: number): Promise<voi
   } catch (error) {
     if (!tooLarge.signal.aborted) throw error;
     for (const file of await fresh()) await rm(file, { force: true });
-    throw new ImpGemError('fetch-too-large', `The forge sent more than ${limit} bytes (IMPGEM_CLONE_LIMIT)`, {
-      cause: error,
-    });
+    throw tooLargeError(limit, error);
   } finally {
     clearInterval(timer);
   }
 }
 
-async function unfinished(packs: string): Promise<string[]> {
+export function tooLargeError(limit: number, cause: unknown): ImpGemError {
+  return new ImpGemError('fetch-too-large', `The forge sent more than ${limit} bytes (IMPGEM_CLONE_LIMIT)`, { cause });
+}
+
+/** Packs that are being received, or were when their git was killed. */
+export async function unfinishedPacks(packs: string): Promise<string[]> {
   const names = await readdir(packs).catch(() => []);
   return names.filter((name) => name.startsWith('tmp_')).map((name) => join(packs, name));
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
 import { runBoundedFetch } from './bounded-fetch.ts';
 import { mirrorRef } from './mirror.ts';
+import { quickFetch } from './quick-fetch.ts';
 import type { GitCall } from './run-git.ts';
 
 const FETCH = [
@@ -26,6 +27,7 @@ export async function fetchRef(
   also: string[],
   maxBytes: number,
 ): Promise<void> {
+  if (sha !== undefined && also.length === 0 && (await quickFetch(call, ref, sha, maxBytes))) return;
   const others = also.map(refspec);
   const wanted = sha === undefined ? undefined : `+${sha}:${mirrorRef(ref)}`;
   const tries = [

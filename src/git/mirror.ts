@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { access, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { access, mkdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
 import { parseRepository } from '../runs/event.ts';
@@ -30,7 +31,7 @@ export async function ensureMirror(mirror: string, sha?: string): Promise<void> 
 }
 
 /** Whoever is killed here leaves no file that is there and empty: git would take the mirror for no repository for ever. */
-async function writeWhole(file: string, text: string): Promise<void> {
+export async function writeWhole(file: string, text: string): Promise<void> {
   const fresh = `${file}.${randomUUID()}`;
   await writeFile(fresh, text);
   await rename(fresh, file);
@@ -57,8 +58,8 @@ export function repositoryConfig(options: { bare: boolean; sha256: boolean }): s
 }
 
 /** The mirror's object format, as its own configuration says. */
-export async function usesSha256(mirror: string): Promise<boolean> {
-  return /objectformat = sha256/.test(await readFile(join(mirror, 'config'), 'utf8'));
+export function usesSha256(mirror: string): boolean {
+  return /objectformat = sha256/.test(readFileSync(join(mirror, 'config'), 'utf8'));
 }
 
 export async function exists(path: string): Promise<boolean> {

@@ -74,14 +74,7 @@ export async function runGit(call: GitCall): Promise<Buffer> {
     if (overflow.signal.aborted)
       throw new ImpGemError('git-output-too-large', `git ${command} gave more than ${limit} bytes`, { cause: error });
     if (call.signal?.aborted) throw cancelled();
-    if (timeout.aborted)
-      throw new InfrastructureError(
-        'git-timeout',
-        `git ${command} did not end within ${call.timeoutMs / 1000} s (IMPGEM_FETCH_TIMEOUT)`,
-        {
-          retryable: true,
-        },
-      );
+    if (timeout.aborted) throw timedOut(call, command);
     throw new InfrastructureError('git-failed', `git ${command} failed: ${lastWords(error, call)}`, {
       cause: new Error(cleaned(messageOf(error), call)),
       retryable: true,
@@ -104,7 +97,12 @@ async function untilKilled<T>(running: Promise<T>, stop: AbortSignal, marker: st
   }
 }
 
-function cancelled(): ImpGemError {
+export function timedOut({ timeoutMs }: Pick<GitCall, 'timeoutMs'>, command: string): InfrastructureError {
+  const message = `git ${command} did not end within ${timeoutMs / 1000} s (IMPGEM_FETCH_TIMEOUT)`;
+  return new InfrastructureError('git-timeout', message, { retryable: true });
+}
+
+export function cancelled(): ImpGemError {
   return new ImpGemError('git-cancelled', 'The git command was cancelled');
 }
 

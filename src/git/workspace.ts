@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { STEP_PATHS } from '../executors/executor.ts';
 import type { CloneSource } from '../forges/forge.ts';
@@ -37,42 +37,38 @@ export async function fillWorkspace(
   const { folder, sha, clone, branch } = options;
   const objects = join(call.gitDir, 'objects');
   const gitDir = join(folder, '.git');
-  await mkdir(join(gitDir, 'objects/info'), { recursive: true });
   const alternates = join(gitDir, 'objects/info/alternates');
-  await Promise.all([
-    mkdir(join(gitDir, 'objects/pack'), { recursive: true }),
-    mkdir(join(gitDir, 'refs/heads'), { recursive: true }),
-    writeFile(alternates, `${objects}\n`),
-    writeFile(join(gitDir, 'HEAD'), `${sha}\n`),
-    writeFile(join(gitDir, 'config'), await workspaceConfig(call.gitDir, options.source.url)),
-    writeFile(join(gitDir, 'packed-refs'), await packedRefs(call.gitDir, options)),
-    clone.depth > 0 ? writeFile(join(gitDir, 'shallow'), await boundary(call, sha, clone.depth)) : undefined,
-  ]);
+  // Synchronous: a dozen small writes take less than one turn of the event loop, and a first log line waits for them.
+  for (const part of ['objects/info', 'objects/pack', 'refs/heads']) mkdirSync(join(gitDir, part), { recursive: true });
+  writeFileSync(alternates, `${objects}\n`);
+  writeFileSync(join(gitDir, 'HEAD'), `${sha}\n`);
+  writeFileSync(join(gitDir, 'config'), workspaceConfig(call.gitDir, options.source.url));
+  writeFileSync(join(gitDir, 'packed-refs'), packedRefs(call.gitDir, options));
+  if (clone.depth > 0) writeFileSync(join(gitDir, 'shallow'), await boundary(call, sha, clone.depth));
   await checkOut({ ...call, gitDir, workTree: folder }, rules.limits);
   if (clone.submodules) await fillSubmodules(call, folder, options.source, rules);
   if (clone.lfs) await fillLargeFiles({ ...call, gitDir, workTree: folder, source: options.source });
-  await Promise.all([
-    rm(join(gitDir, 'ORIG_HEAD'), { force: true }),
-    // Only now, so that no ref is written: a branch name becomes no path on the host.
-    branch === undefined ? undefined : writeFile(join(gitDir, 'HEAD'), `ref: refs/heads/${branch}\n`),
-    writeFile(alternates, `${STEP_PATHS.objects}\n`),
-  ]);
+  rmSync(join(gitDir, 'ORIG_HEAD'), { force: true });
+  // Only now, so that no ref is written: a branch name becomes no path on the host.
+  if (branch !== undefined) writeFileSync(join(gitDir, 'HEAD'), `ref: refs/heads/${branch}\n`);
+  writeFileSync(alternates, `${STEP_PATHS.objects}\n`);
   return { objects };
 }
 
-async function workspaceConfig(mirror: string, url: string): Promise<string> {
+function workspaceConfig(mirror: string, url: string): string {
   const origin = `[remote "origin"]\n\turl = ${url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n`;
-  return repositoryConfig({ bare: false, sha256: await usesSha256(mirror) }) + origin;
+  return repositoryConfig({ bare: false, sha256: usesSha256(mirror) }) + origin;
 }
 
 /** All refs in one file: no branch name becomes a path, however long it is. */
-async function packedRefs(mirror: string, { sha, branch, tag }: WorkspaceOptions): Promise<string> {
+function packedRefs(mirror: string, { sha, branch, tag }: WorkspaceOptions): string {
   const lines: string[] = [];
   if (branch !== undefined) lines.push(`${sha} refs/heads/${branch}`, `${sha} refs/remotes/origin/${branch}`);
   if (tag !== undefined) {
     // An annotated tag is an object of its own, which the mirror's ref names.
-    const id = await readFile(join(mirror, mirrorRef(`refs/tags/${tag}`)), 'latin1').catch(() => sha);
-    lines.push(`${id.trim()} refs/tags/${tag}`);
+    const ref = join(mirror, mirrorRef(`refs/tags/${tag}`));
+    const id = existsSync(ref) ? readFileSync(ref, 'latin1').trim() : sha;
+    lines.push(`${id} refs/tags/${tag}`);
   }
   return lines.map((line) => `${line}\n`).join('');
 }

@@ -1,6 +1,6 @@
 /** A job's folder on the worker's disk, and the journal in it by which a later worker carries the job on. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobOwner } from '../executors/executor.ts';
 
@@ -25,24 +25,20 @@ function jobFolderName(owner: JobOwner): string {
   return `${owner.run}-${owner.job}-${owner.attempt}`;
 }
 
-export async function makeJobFolder(root: string, owner: JobOwner): Promise<JobFolder> {
+/** Synchronous, as the journal is: a first log line waits for it. */
+export function makeJobFolder(root: string, owner: JobOwner): JobFolder {
   const folder = jobFolderAt(root, owner);
-  await mkdir(root, { recursive: true, mode: 0o700 });
-  await mkdir(folder.path, { mode: 0o700 });
-  await Promise.all([mkdir(folder.workspace), mkdir(folder.home), mkdir(join(folder.path, 'runner'), { mode: 0o700 })]);
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  mkdirSync(folder.path, { mode: 0o700 });
+  for (const part of [folder.workspace, folder.home]) mkdirSync(part);
+  mkdirSync(join(folder.path, 'runner'), { mode: 0o700 });
   return folder;
 }
 
 /** The folder that an earlier worker made on this disk, if any. */
-export async function findJobFolder(root: string, owner: JobOwner): Promise<JobFolder | undefined> {
+export function findJobFolder(root: string, owner: JobOwner): JobFolder | undefined {
   const folder = jobFolderAt(root, owner);
-  try {
-    await stat(folder.path);
-    return folder;
-  } catch (error) {
-    if (isCode(error, 'ENOENT')) return undefined;
-    throw error;
-  }
+  return statSync(folder.path, { throwIfNoEntry: false }) && folder;
 }
 
 function jobFolderAt(root: string, owner: JobOwner): JobFolder {
