@@ -6,7 +6,10 @@ export interface ServerAddress {
   /** `https://ci.example`, with or without a path and a slash at the end. */
   url: string;
   token: string;
-  /** ms to go on trying while the server does not answer or answers 429 or 5xx: as long as a restart takes, and more. */
+  /**
+   * ms from the first failure on in which it is tried again while the server does not answer or answers 429 or 5xx: as
+   * long as a restart takes, and more.
+   */
   patienceMs?: number;
 }
 
@@ -20,19 +23,22 @@ export interface ServerRequest {
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
-const ANSWER_MS = 120_000;
+/** Silence of the server after which a try is given up: no answer, and no more of the body taken. */
+const SILENCE_MS = 120_000;
 
 /**
  * One request that is safe to repeat, repeated until it is answered; gives the JSON of the answer. InputError with the
  * server's code and sentence for 4xx; InfrastructureError `server-unreachable` when patience ends.
  */
 export async function request(server: ServerAddress, asked: ServerRequest): Promise<unknown> {
-  const deadline = Date.now() + (server.patienceMs ?? 120_000);
+  let deadline: number | undefined;
   for (let delay = FIRST_DELAY_MS; ; delay = Math.min(2 * delay, LONGEST_DELAY_MS)) {
     try {
       return await requestOnce(server, asked);
     } catch (error) {
-      const again = error instanceof InfrastructureError && error.retryable && Date.now() + delay < deadline;
+      // Counted from here: a large file may have been under way for long before the connection broke.
+      deadline ??= performance.now() + (server.patienceMs ?? 120_000);
+      const again = error instanceof InfrastructureError && error.retryable && performance.now() + delay < deadline;
       if (!again) throw error;
     }
     await wait(delay * (0.5 + Math.random() / 2));
@@ -40,15 +46,17 @@ export async function request(server: ServerAddress, asked: ServerRequest): Prom
 }
 
 async function requestOnce({ url, token }: ServerAddress, { method, path, body }: ServerRequest): Promise<unknown> {
+  const silence = new AbortController();
+  const timer = setTimeout(() => silence.abort(new Error(`silent for ${SILENCE_MS / 1000} s`)), SILENCE_MS);
   const init: RequestInit = {
     method,
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/octet-stream' },
     // A redirect would carry the token to somebody else.
     redirect: 'error',
-    signal: AbortSignal.timeout(ANSWER_MS),
+    signal: silence.signal,
   };
   try {
-    const sent = body ? { ...init, body: body(), duplex: 'half' as const } : init;
+    const sent = body ? { ...init, body: watched(body(), () => timer.refresh()), duplex: 'half' as const } : init;
     const response = await fetch(`${url.replace(/\/+$/, '')}${path}`, sent);
     const answer = parse(await response.text());
     if (response.ok) return answer;
@@ -59,7 +67,19 @@ async function requestOnce({ url, token }: ServerAddress, { method, path, body }
     // What the body's own source says (a file that is not what it was) is no fault of the server's.
     if (cause instanceof ImpGemError) throw cause;
     throw unreachable(messageOf(cause), error);
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+/** The same body; `onTaken` is called for every block of a stream that the connection takes. */
+function watched(body: Buffer | ReadableStream, onTaken: () => void): Buffer | ReadableStream {
+  if (Buffer.isBuffer(body)) return body;
+  const transform = (block: unknown, out: TransformStreamDefaultController): void => {
+    onTaken();
+    out.enqueue(block);
+  };
+  return body.pipeThrough(new TransformStream({ transform }));
 }
 
 function failure(status: number, answer: unknown): ImpGemError {
