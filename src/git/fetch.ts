@@ -87,13 +87,14 @@ export function explained(error: unknown): unknown {
   const words = causeOf(error);
   const because = (code: string, message: string, retryable: boolean) =>
     new InfrastructureError(code, message, { cause: error, retryable });
-  if (/Authentication failed|could not read Username|Permission denied|403/i.test(words))
+  // Phrases with a space in them: single words and numbers may be of the address, of a ref, or a count of bytes.
+  if (/Authentication failed|could not read Username|Permission denied|returned error: 40[13]/i.test(words))
     return because(
       'git-refused',
       'The forge refused access to the repository: check the token and what it may read',
       false,
     );
-  if (/returned error: 30\d|redirect/i.test(words))
+  if (/returned error: 30\d/i.test(words))
     return because(
       'git-redirected',
       'The forge answered with a redirect, which is not followed: check the forge address and whether the repository was renamed',

@@ -198,6 +198,27 @@ describe('a remote that is no help', () => {
     });
   });
 
+  test('is not there, and is named like a refusal or a redirect', async () => {
+    const { git } = fresh();
+    const url = 'http://127.0.0.1:1/403/redirect-rules.git';
+    await expect(git.fetchCommit({ url }, REPOSITORY, { ref: MAIN })).rejects.toMatchObject({
+      code: 'git-failed',
+      retryable: true,
+    });
+  });
+
+  test('forbids it: that is told as a refusal', async () => {
+    const { git } = fresh();
+    const forbidding = createServer((_request, response) => response.writeHead(403).end());
+    await new Promise<void>((resolve) => forbidding.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(forbidding.address() as AddressInfo).port}/maria/gem.git`;
+    await expect(git.fetchCommit({ url }, REPOSITORY, { ref: MAIN })).rejects.toMatchObject({
+      code: 'git-refused',
+      retryable: false,
+    });
+    await new Promise((resolve) => forbidding.close(resolve));
+  });
+
   test('does not have the repository', async () => {
     const { git } = fresh();
     const missing = { ...source(), url: `${server.url}/maria/nope.git` };
