@@ -3,6 +3,7 @@ import type { Concurrency, Plan } from './plan.ts';
 import { type Groups, type Member, isSame } from './groups.ts';
 import { jobOf, specOf } from './lookups.ts';
 import { type RunRecord, isFinal } from './run.ts';
+import { timeOfRunId } from './run-id.ts';
 
 export interface GroupEffectsDeps {
   groups: Groups;
@@ -26,22 +27,19 @@ export function createGroupEffects({ groups, get, grant, cancel }: GroupEffectsD
       await groups.leave(record.repository, group, first);
       line = line.slice(1);
     }
-    const before = line.slice(
-      0,
-      line.findIndex((one) => isSame(one, self)),
-    );
-    if (before.length === 0) {
-      await grant(self);
-      return;
-    }
-    const superseded = mode === 'cancel' ? before : mode === 'latest' ? before.slice(1) : [];
-    // A newer run takes the place of an older one; jobs of one run (cells of a matrix) wait for each other.
-    for (const other of superseded) if (other.run !== record.id) await cancel(other, 'superseded');
+    if (holders(line).some((one) => isSame(one, self))) return grant(self);
+    if (mode === 'queue') return;
+    const place = line.findIndex((one) => isSame(one, self) || isSame(one, { run: self.run, job: '' }));
+    const before = line.slice(0, place);
+    // An older run comes after a newer one when its jobs before this one took longer, or it was planned later.
+    for (const other of before) if (isNewer(other, self) && !(await isOver(other))) return cancel(self, 'superseded');
+    for (const other of mode === 'cancel' ? before : before.slice(1))
+      if (isNewer(self, other)) await cancel(other, 'superseded');
   };
 
   const leave = async (record: RunRecord, job: string, { group }: Concurrency): Promise<void> => {
-    const first = await groups.leave(record.repository, group, { run: record.id, job });
-    if (first) await grant(first);
+    for (const member of holders(await groups.leave(record.repository, group, { run: record.id, job })))
+      await grant(member);
   };
 
   const isOver = async ({ run, job }: Member): Promise<boolean> => {
@@ -70,4 +68,16 @@ export function createGroupEffects({ groups, get, grant, cancel }: GroupEffectsD
       }
     },
   };
+}
+
+/** Whose turn it is: the first's, and when that is a whole run, the first's of its own jobs in the same group as well. */
+function holders([first, ...others]: Member[]): Member[] {
+  if (!first) return [];
+  const own = first.job === '' ? others.find((one) => one.run === first.run) : undefined;
+  return own ? [first, own] : [first];
+}
+
+/** By their events: runs of one event (several pipelines), as the jobs of one run, are of the same age and wait for each other. */
+function isNewer(one: Member, other: Member): boolean {
+  return timeOfRunId(one.run) > timeOfRunId(other.run);
 }

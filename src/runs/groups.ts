@@ -1,5 +1,5 @@
 /**
- * Concurrency groups of a repository: a line for each group, and only who stands first in it may run. Joining twice is
+ * Concurrency groups of a repository: a line for each group, in the order of joining; who stands first may run. Joining twice is
  * joining once, and leaving is final, so both can be done again after a crash.
  */
 import type { Redis } from '../queue/connection.ts';
@@ -23,8 +23,8 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 export interface Groups {
   /** Joins the end of the line (or stays where it stands); gives the line, first first. */
   join(repository: string, group: string, member: Member): Promise<Member[]>;
-  /** Leaves the line; gives who stands first now. */
-  leave(repository: string, group: string, member: Member): Promise<Member | undefined>;
+  /** Leaves the line; gives what is left of it. */
+  leave(repository: string, group: string, member: Member): Promise<Member[]>;
 }
 
 export function createGroups(redis: Redis): Groups {
@@ -36,8 +36,7 @@ export function createGroups(redis: Redis): Groups {
     async leave(repository, group, member) {
       const key = lineKey(repository, group);
       await redis.zrem(key, encode(member));
-      const [first] = await redis.zrange(key, 0, '0');
-      return first === undefined ? undefined : decode(first);
+      return (await redis.zrange(key, 0, '-1')).map(decode);
     },
   };
 }

@@ -247,6 +247,85 @@ describe('concurrency groups', () => {
     await finish(b);
   });
 
+  describe('an older run that comes to the group after a newer one', () => {
+    const afterTests = (mode: 'cancel' | 'latest'): Plan =>
+      planOf(jobSpec('tests'), jobSpec('deploy', { needs: [need('tests')], concurrency: { group: 'prod', mode } }));
+    const end = async (id: string, job: string): Promise<void> => {
+      await lifecycle.claim(id, job, 0, 'w');
+      await lifecycle.end(id, job, 1, [], succeeded);
+    };
+    const deployOf = async (id: string): Promise<string> => {
+      const { state, reason } = (await store.get(id))!.jobs[1]!;
+      return reason === undefined ? state : `${state} ${reason}`;
+    };
+
+    it.each(['cancel', 'latest'] as const)('%s: ends itself, the newer one goes on', async (mode) => {
+      const [older, newer] = [await launch(afterTests(mode)), await launch(afterTests(mode))];
+      await end(newer, 'tests');
+      await lifecycle.claim(newer, 'deploy', 0, 'w');
+      await end(older, 'tests');
+      expect(await deployOf(older)).toBe('cancelled superseded');
+      expect((await store.get(newer))!.control['deploy']!.cancelRequested).toBeUndefined();
+      await lifecycle.end(newer, 'deploy', 1, [], succeeded);
+      expect(await stateOf(newer)).toBe('succeeded');
+    });
+
+    it('latest: gives way to a newer one that waits as well', async () => {
+      const runs = [await launch(afterTests('latest')), await launch(afterTests('latest'))];
+      const [older, newer] = [runs[0]!, runs[1]!];
+      const first = newRun(afterTests('latest'));
+      const holder = (await lifecycle.start({ ...first, id: makeRunId('2025-01-01T00:00:00Z', 'holder') })).record.id;
+      for (const id of [holder, newer, older]) await end(id, 'tests');
+      expect(await deployOf(older)).toBe('cancelled superseded');
+      await end(holder, 'deploy');
+      expect(await lifecycle.claim(newer, 'deploy', 0, 'w')).toBeDefined();
+    });
+
+    it('of a pipeline: ends itself when it was planned last', async () => {
+      const plan: Plan = { ...planOf(jobSpec('deploy')), concurrency: { group: 'all', mode: 'cancel' } };
+      const [first, second] = [newRun(plan), newRun(plan)];
+      await lifecycle.start(second);
+      await lifecycle.start(first);
+      expect(await stateOf(first.id)).toBe('cancelled superseded');
+      await finish(second.id);
+    });
+
+    it('goes on when the newer one is over and only never left', async () => {
+      const blocked = planOf(jobSpec('deploy', { concurrency: { group: 'prod', mode: 'queue' } }));
+      const [holder, older, newer] = [await launch(blocked), await launch(afterTests('latest')), await launch(blocked)];
+      await redis.del(`ig:run:${newer}`);
+      await end(older, 'tests');
+      expect(await deployOf(older)).toBe('pending');
+      await finish(holder);
+    });
+  });
+
+  it('runs of one event wait for each other', async () => {
+    const first = newRun(grouped('cancel'));
+    const second = { ...first, id: makeRunId(first.createdAt, 'another pipeline') };
+    await lifecycle.start(first);
+    await lifecycle.start(second);
+    expect(await stateOf(second.id)).toBe('pending (concurrency group prod)');
+    await finish(first.id);
+    await finish(second.id);
+  });
+
+  it('the same of a pipeline and of its jobs: the jobs take turns within the run', async () => {
+    const concurrency = { group: 'prod', mode: 'queue' as const };
+    const plan: Plan = {
+      ...planOf(jobSpec('deploy', { concurrency }), jobSpec('check', { concurrency })),
+      concurrency,
+    };
+    const [a, b] = [await launch(plan), await launch(plan)];
+    expect(await lifecycle.claim(a, 'check', 0, 'w')).toBeUndefined();
+    await finish(a);
+    expect(await stateOf(b)).toBe('pending (concurrency group prod)');
+    expect(await lifecycle.claim(a, 'check', 0, 'w')).toBeDefined();
+    await lifecycle.end(a, 'check', 1, [], succeeded);
+    expect(await stateOf(a)).toBe('succeeded');
+    await finish(b);
+  });
+
   it('of a pipeline: the whole run waits', async () => {
     const both = planOf(jobSpec('deploy'), jobSpec('other'));
     const plan: Plan = { ...both, concurrency: { group: 'all', mode: 'queue' } };
