@@ -71,7 +71,10 @@ function createJournal(folder: string): Journal {
   };
 }
 
-/** Removes the folders of jobs that nobody owns; gives how many. Called at start and now and then. */
+/**
+ * Removes the folders of jobs that nobody owns; gives how many. Called at start and now and then. One that cannot be
+ * removed is in the way of no other: the first such error is thrown when all had their turn.
+ */
 export async function reapJobFolders(
   root: string,
   isLive: (owner: JobOwner) => Promise<boolean>,
@@ -85,13 +88,17 @@ export async function reapJobFolders(
     throw error;
   }
   let removed = 0;
+  const failures: unknown[] = [];
   for (const name of names) {
     const owner = ownerOf(name);
     // Asked after the folder was seen, so that its run is known.
     if (owner === undefined || (await isLive(owner))) continue;
-    await remove(join(root, name));
-    removed++;
+    await remove(join(root, name)).then(
+      () => removed++,
+      (error: unknown) => failures.push(error),
+    );
   }
+  if (failures.length > 0) throw failures[0];
   return removed;
 }
 

@@ -183,7 +183,10 @@ perl -MSocket -e 'socket(my $s, PF_UNIX, SOCK_STREAM, 0); connect($s, pack("S", 
     await job.run(
       'cd /impgem/step; mkdir -p a/b/c; echo x > a/b/c/d; chmod 000 a/b; chmod 000 .; ln -s / root 2>/dev/null; true',
     );
+    await job.run('cd /impgem/step; name=$(printf %0200d); for _ in {1..25}; do mkdir $name; cd $name; done');
     expect((await job.run('ls /impgem/step | wc -l')).text.trim()).toBe('4');
+    await job.sandbox.dispose();
+    expect(job.notes).toEqual([]);
   });
 
   it('takes variables that steer loaders and shells without effect outside', async () => {

@@ -192,4 +192,14 @@ describe('folders of jobs', () => {
     expect((await readdir(folder)).sort()).toEqual(['r1-test-2', 'warm', 'x-1']);
     expect(await reapJobFolders(join(folder, 'nothing'), live, remove)).toBe(0);
   });
+
+  it('are removed although another cannot be, which is told', async () => {
+    const folder = await temporaryFolder();
+    for (const name of ['r1-a-1', 'r1-b-1', 'r1-c-1']) await mkdir(join(folder, name));
+    const remove = (path: string) =>
+      path.endsWith('r1-b-1') ? Promise.reject(new Error('b stays')) : rm(path, { recursive: true });
+    const reaping = reapJobFolders(folder, () => Promise.resolve(false), remove);
+    await expect(reaping).rejects.toThrow('b stays');
+    expect(await readdir(folder)).toEqual(['r1-b-1']);
+  });
 });

@@ -14,8 +14,7 @@ const MOUNT = '/impgem/folders';
 export async function removeFolder(parts: ExecutorParts, folder: string): Promise<void> {
   try {
     await removeTree(folder);
-  } catch (error) {
-    if (!isDenied(error)) throw error;
+  } catch {
     await removeAsRoot(parts, folder);
   }
 }
@@ -49,8 +48,4 @@ async function removeAsRoot({ docker, options, images }: ExecutorParts, folder: 
   } finally {
     await container.remove({ force: true, v: true }).catch(() => undefined); // The reaper finds it by its label.
   }
-}
-
-function isDenied(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'EACCES' || error.code === 'EPERM');
 }

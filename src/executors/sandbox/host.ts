@@ -1,9 +1,10 @@
 /** What all jobs of one sandbox executor share: bubblewrap, the copy of /etc, pipes, control groups. */
 import { accessSync, constants, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Limits } from '../../runs/plan.ts';
+import { removeTree } from '../remove-tree.ts';
 import { findProgram, requireBubblewrap } from './bubblewrap.ts';
 import { findCgroups } from './cgroups.ts';
 import { copyEtc } from './etc.ts';
@@ -99,7 +100,7 @@ function inheritedDescriptors(): number[] {
 
 export async function closeHost(host: SandboxHost): Promise<void> {
   await Promise.all([host.starters.close(), host.network.networks?.close()]);
-  await rm(host.scratch, { recursive: true, force: true });
+  await removeTree(host.scratch);
 }
 
 /** Removes what processes left that died without removing it: control groups and folders, both named by process. */
@@ -111,6 +112,6 @@ export async function removeRemains(): Promise<number> {
   const parent = scratchParent();
   const names = (await readdir(parent)).filter((name) => name.startsWith(SCRATCH));
   const dead = names.filter((name) => isDead(name.slice(SCRATCH.length)));
-  await Promise.all(dead.map((name) => rm(join(parent, name), { recursive: true, force: true })));
+  await Promise.all(dead.map((name) => removeTree(join(parent, name))));
   return groups.length + dead.length;
 }

@@ -1,6 +1,6 @@
 /** What a step must not be able to do in any executor. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -30,6 +30,16 @@ export function describeIsolation(bench: Bench): void {
     const bit = (n: number): bigint => (effective >> BigInt(n)) & 1n;
     // SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SYS_BOOT, SYS_TIME, NET_ADMIN, NET_RAW, SYSLOG, BPF.
     for (const n of [16, 17, 19, 21, 22, 25, 12, 13, 34, 39]) expect(bit(n), `capability ${n}`).toBe(0n);
+  });
+
+  it('leaves no folder that is too deep to be removed', async () => {
+    const job = await bench.job();
+    const ran = await job.run(`deep() { local name=$(printf %0200d); for _ in {1..25}; do mkdir $name; cd $name; done; }
+      cd /impgem/home; deep; cd /impgem/step; deep; cd /workspace; deep; echo deep`);
+    expect(ran.text).toBe('deep\n');
+    await job.sandbox.dispose();
+    await bench.executor().removeFolder(job.context.folder);
+    expect(existsSync(job.context.folder)).toBe(false);
   });
 
   it('has only its own processes, and no other step of the job', async () => {
