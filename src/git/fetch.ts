@@ -2,7 +2,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
 import { runBoundedFetch } from './bounded-fetch.ts';
-import { mirrorRef } from './mirror.ts';
+import { mirrorRef, setObjectFormat } from './mirror.ts';
 import { quickFetch } from './quick-fetch.ts';
 import type { GitCall } from './run-git.ts';
 
@@ -60,11 +60,21 @@ async function fetchOnce(call: Omit<GitCall, 'args'>, refspecs: string[], maxByt
   try {
     await runBoundedFetch({ ...call, args }, maxBytes);
   } catch (error) {
-    if (!/\.lock': File exists/.test(causeOf(error))) throw error;
-    // Left by a git that was killed: we hold the mirror's lock, so that no other git writes here.
-    await removeLocks(call.gitDir);
+    if (!(await isMended(call.gitDir, causeOf(error)))) throw error;
     await runBoundedFetch({ ...call, args }, maxBytes);
   }
+}
+
+/** Whether what was wrong with the mirror is put right. We hold the mirror's lock, so that no other git writes here. */
+async function isMended(mirror: string, words: string): Promise<boolean> {
+  // Left by a git that was killed.
+  if (/\.lock': File exists/.test(words)) {
+    await removeLocks(mirror);
+    return true;
+  }
+  // Made before it was known what the remote uses.
+  const [, format] = /mismatched algorithms: client \w+; server (sha1|sha256)/.exec(words) ?? [];
+  return format !== undefined && (await setObjectFormat(mirror, format === 'sha256'));
 }
 
 async function removeLocks(mirror: string): Promise<void> {

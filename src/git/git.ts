@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError, InputError } from '../errors.ts';
 import type { CloneSource } from '../forges/forge.ts';
@@ -173,8 +174,10 @@ export function createGit(options: GitOptions): Git {
 
   async function lsRemote(source: CloneSource, repository: string, signal?: AbortSignal): Promise<Map<string, string>> {
     checkCloneUrl(source.url, options.allowFile);
-    const remote = call(repository, { source, maxBytes: REFS_LIMIT, ...(signal ? { signal } : {}) });
-    await ensureMirror(remote.gitDir);
+    // In no repository: a mirror would have to be made, and in which format (SHA-1, SHA-256) nobody has said yet.
+    const gitDir = options.folder;
+    const remote = call(repository, { gitDir, source, maxBytes: REFS_LIMIT, ...(signal ? { signal } : {}) });
+    await mkdir(gitDir, { recursive: true });
     const args = ['ls-remote', '--heads', '--tags', '--end-of-options', source.url];
     try {
       return parseRefs((await runGit({ ...remote, args })).toString('utf8'));

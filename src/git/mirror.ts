@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { access, mkdir, rename, stat, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
 import { parseRepository } from '../runs/event.ts';
@@ -28,6 +28,14 @@ export async function ensureMirror(mirror: string, sha?: string): Promise<void> 
   await writeWhole(join(mirror, 'config'), repositoryConfig({ bare: true, sha256: sha?.length === 64 }));
   // HEAD last: its presence says that the rest is there.
   await writeWhole(join(mirror, 'HEAD'), 'ref: refs/heads/none\n');
+}
+
+/** False where objects of the other format are there already: running workspaces may borrow them. */
+export async function setObjectFormat(mirror: string, sha256: boolean): Promise<boolean> {
+  const packs = await readdir(join(mirror, 'objects/pack'));
+  if (packs.some((name) => name.endsWith('.pack'))) return false;
+  await writeWhole(join(mirror, 'config'), repositoryConfig({ bare: true, sha256 }));
+  return true;
 }
 
 /** Whoever is killed here leaves no file that is there and empty: git would take the mirror for no repository for ever. */

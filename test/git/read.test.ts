@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createGit, FILE_LIMIT, type Git } from '../../src/git/git.ts';
+import { ensureMirror } from '../../src/git/mirror.ts';
 import { makeRepository, makeTempFolder, type TestRepository } from '../support/git-http.ts';
 
 const REPOSITORY = 'github/maria/gem';
@@ -152,6 +153,13 @@ test('a repository of SHA-256 objects', async () => {
   const repository = 'github/maria/sha256';
   const commit = await git.fetchCommit({ url: `file://${bare}` }, repository, { ref: 'refs/heads/main', sha });
   expect(commit).toMatchObject({ sha, message: 'First\n' });
+  // A branch tells nothing of the format, neither do the refs; a mirror that was made for the other one is put right.
+  const byName = 'github/maria/sha256-by-name';
+  expect((await git.lsRemote({ url: `file://${bare}` }, byName)).get('refs/heads/main')).toBe(sha);
+  expect((await git.fetchCommit({ url: `file://${bare}` }, byName, { ref: 'refs/heads/main' })).sha).toBe(sha);
+  const wrong = 'github/maria/sha256-wrong';
+  await ensureMirror(join(temp.path, 'mirrors', `${wrong}.git`));
+  expect((await git.fetchCommit({ url: `file://${bare}` }, wrong, { ref: 'refs/heads/main', sha })).sha).toBe(sha);
   const folder = join(temp.path, 'sha256-workspace');
   await mkdir(folder);
   const clone = { skip: false, depth: 0, submodules: false, lfs: false };
