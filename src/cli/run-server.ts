@@ -12,6 +12,7 @@ import { createForges } from '../forges/forges.ts';
 import { isRefName } from '../forges/ref-name.ts';
 import { createAllowList } from '../intake/allow-list.ts';
 import { type Deliveries, createDeliveries } from '../intake/deliveries.ts';
+import { PLANNERS, planFairly } from '../intake/fair-planning.ts';
 import { createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
 import { createCalm } from '../intake/calm.ts';
@@ -47,7 +48,6 @@ export interface ServerProcess {
   close(): Promise<void>;
 }
 
-const PLANNERS = 4;
 /** How long what is being planned or posted may take when the server stops. */
 const CLOSE_MS = 5000;
 const JOURNAL_BYTES = 256 * 1024 ** 2;
@@ -146,13 +146,15 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const consumers = [
     consume<EventPayload>(
       { ...serving, name: EVENT_QUEUE, concurrency: PLANNERS },
-      async ({ event, tries }, { attempt }) => {
-        await calm.wait();
-        const startedAt = performance.now();
-        const again = await planner.handle(event, tries, attempt);
-        metrics.observe('impgem_plan_seconds', (performance.now() - startedAt) / 1000);
-        return again;
-      },
+      planFairly(
+        () => calm.wait(),
+        async ({ event, tries }) => {
+          const startedAt = performance.now();
+          const again = await planner.handle(event, tries);
+          metrics.observe('impgem_plan_seconds', (performance.now() - startedAt) / 1000);
+          return again;
+        },
+      ),
     ),
     consume<StatusPayload>({ ...serving, name: STATUS_QUEUE, concurrency: POSTERS }, (payload, { attempt }) =>
       runs.statuses.deliver(payload, attempt),

@@ -12,7 +12,7 @@ const FORGES: ForgeName[] = ['github', 'gitea'];
 const ACCEPT = `
 local state = redis.call('HGET', KEYS[1], 'state')
 if state and state ~= 'failed' then return -tonumber(redis.call('HGET', KEYS[1], 'tries')) end
-redis.call('HSET', KEYS[1], 'head', ARGV[1], 'state', ARGV[2], 'reason', ARGV[3], 'runs', '[]')
+redis.call('HSET', KEYS[1], 'head', ARGV[1], 'state', ARGV[2], 'reason', ARGV[3], 'runs', '[]', 'failures', 0)
 redis.call('EXPIRE', KEYS[1], ${KEEP_SECONDS})
 return redis.call('HINCRBY', KEYS[1], 'tries', 1)
 `;
@@ -48,6 +48,8 @@ export interface Deliveries {
   ignore(head: DeliveryHead, reason: string): Promise<void>;
   /** No effect when another try has begun since. */
   conclude(name: DeliveryName, tries: number, end: DeliveryEnd): Promise<void>;
+  /** Counts a planning of this try that failed; gives how many did. */
+  countFailure(name: DeliveryName): Promise<number>;
   /** Without a forge: the latest of that id. */
   get(id: string, forge?: string): Promise<KnownDelivery | undefined>;
 }
@@ -83,6 +85,7 @@ export function createDeliveries(redis: Redis): Deliveries {
     async conclude(name, tries, { state, reason, runs }) {
       await commands.igConcludeDelivery(1, key(name), tries, state, reason ?? '', JSON.stringify(runs));
     },
+    countFailure: (name) => redis.hincrby(key(name), 'failures', 1),
     async get(id, forge) {
       const names = (forge === undefined ? FORGES : [forge]).map((name) => ({ forge: name, id }));
       const found = (await Promise.all(names.map(find))).filter((delivery) => delivery !== undefined);

@@ -18,7 +18,7 @@ export interface PlannerDeps {
   forges: Map<ForgeName, Forge>;
   git: Git;
   lifecycle: Pick<Lifecycle, 'start'>;
-  deliveries: Pick<Deliveries, 'conclude' | 'get'>;
+  deliveries: Pick<Deliveries, 'conclude' | 'get' | 'countFailure'>;
   /** Runs that catch-up made for this push, whose delivery came after all. */
   caughtUp(event: PipelineEvent): Promise<RunRecord[]>;
   logs: { append(key: LogKey, offset: number, bytes: Buffer): Promise<void>; close(key: LogKey): Promise<void> };
@@ -39,7 +39,7 @@ export interface Planner {
    */
   plan(event: PipelineEvent, cause: string): Promise<Planned>;
   /** For the queue: plans a delivery's event and records what became of it; ms until the next try, or undefined. */
-  handle(event: PipelineEvent, tries: number, attempt: number): Promise<number | undefined>;
+  handle(event: PipelineEvent, tries: number): Promise<number | undefined>;
 }
 
 const ATTEMPTS = 3;
@@ -131,7 +131,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
 
   return {
     plan,
-    async handle(event, tries, attempt) {
+    async handle(event, tries) {
       const delivery = event.delivery ?? '';
       const name = { id: delivery, forge: parseRepository(event.repository)?.forge ?? '' };
       const fields = { delivery, repository: event.repository, ref: event.ref };
@@ -145,10 +145,11 @@ export function createPlanner(deps: PlannerDeps): Planner {
         planned = caughtUp.length > 0 ? { runs: caughtUp, reason: 'found by catch-up' } : await plan(event, cause);
       } catch (error) {
         const reason = error instanceof ImpGemError ? error.message : `planning failed: ${messageOf(error)}`;
-        deps.log.warn({ ...fields, attempt }, reason);
+        const failures = await deps.deliveries.countFailure(name);
+        deps.log.warn({ ...fields, failures }, reason);
         // What is not an error of ours may be Redis refusing a write.
         const mayPass = !(error instanceof ImpGemError) || (error instanceof InfrastructureError && error.retryable);
-        if (mayPass && attempt < ATTEMPTS) return 1000 * 2 ** attempt;
+        if (mayPass && failures < ATTEMPTS) return 1000 * 2 ** failures;
         const runs = await startErrored(event, cause, reason);
         await deps.deliveries.conclude(name, tries, { state: 'failed', reason, runs });
         return undefined;

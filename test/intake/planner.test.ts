@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createCatchUp } from '../../src/intake/catch-up.ts';
+import { PLANNERS, planFairly } from '../../src/intake/fair-planning.ts';
+import { connectRedis } from '../../src/queue/connection.ts';
+import { EVENT_QUEUE, type EventPayload, consume } from '../../src/queue/queues.ts';
 import type { PipelineEvent } from '../../src/runs/event.ts';
 import { type IntakeFixture, startIntake } from '../support/intake-fixture.ts';
 import type { TestRepository } from '../support/git-http.ts';
@@ -38,8 +41,8 @@ describe('planning a delivery', () => {
   it('makes one run, however often it is done', async () => {
     const repository = await fixture.repository('plan/once');
     const event = await accepted(pushOf('plan/once', await repository.commit(GREEN)));
-    await Promise.all([fixture.planner.handle(event, 1, 1), fixture.planner.handle(event, 1, 1)]);
-    await fixture.planner.handle(event, 1, 2);
+    await Promise.all([fixture.planner.handle(event, 1), fixture.planner.handle(event, 1)]);
+    await fixture.planner.handle(event, 1);
     const runs = await runsOf(event.sha ?? '');
     expect(runs).toHaveLength(1);
     expect(await fixture.deliveries.get(event.delivery)).toMatchObject({ state: 'planned', runs: [runs[0]?.id] });
@@ -48,10 +51,10 @@ describe('planning a delivery', () => {
   it('ignores a commit without a pipeline, and one that asks to be skipped', async () => {
     const repository = await fixture.repository('plan/nothing');
     const none = await accepted(pushOf('plan/nothing', await repository.commit({ 'file.txt': '1' })));
-    await fixture.planner.handle(none, 1, 1);
+    await fixture.planner.handle(none, 1);
     expect(await fixture.deliveries.get(none.delivery)).toMatchObject({ state: 'ignored', reason: /no .impgem.yml/ });
     const skip = await accepted(pushOf('plan/nothing', await repository.commit(GREEN, { message: 'x [skip ci]' })));
-    await fixture.planner.handle(skip, 1, 1);
+    await fixture.planner.handle(skip, 1);
     expect(await fixture.deliveries.get(skip.delivery)).toMatchObject({ state: 'ignored' });
     expect(await runsOf(skip.sha ?? '')).toEqual([]);
   });
@@ -59,7 +62,7 @@ describe('planning a delivery', () => {
   it('ends in an errored run with what is wrong, for a file that is', async () => {
     const repository = await fixture.repository('plan/bad');
     const event = await accepted(pushOf('plan/bad', await repository.commit({ '.impgem.yml': 'stepz: []\n' })));
-    await fixture.planner.handle(event, 1, 1);
+    await fixture.planner.handle(event, 1);
     expect(await runsOf(event.sha ?? '')).toMatchObject([{ state: 'errored', reason: expect.stringMatching(/stepz/) }]);
   });
 
@@ -68,15 +71,50 @@ describe('planning a delivery', () => {
     const event = await accepted(pushOf('plan/hang', await repository.commit(GREEN)));
     fixture.remote.hang = true;
     try {
-      expect(await fixture.planner.handle(event, 1, 1)).toBeGreaterThan(0);
+      expect(await fixture.planner.handle(event, 1)).toBeGreaterThan(0);
+      expect(await fixture.planner.handle(event, 1)).toBeGreaterThan(0);
       expect(await runsOf(event.sha ?? '')).toEqual([]);
-      expect(await fixture.planner.handle(event, 1, 3)).toBeUndefined();
+      expect(await fixture.planner.handle(event, 1)).toBeUndefined();
     } finally {
       fixture.remote.hang = false;
     }
     expect(await runsOf(event.sha ?? '')).toMatchObject([{ state: 'errored' }]);
     expect(await fixture.deliveries.get(event.delivery)).toMatchObject({ state: 'failed' });
   });
+});
+
+it('a repository whose remote hangs holds up no other', async () => {
+  const hanging = await fixture.repository('plan/hanging');
+  const sha = await hanging.commit(GREEN);
+  const other = await fixture.repository('plan/other');
+  const planner = fixture.patientPlanner(600_000);
+  const { queues } = fixture.runs;
+  const blocking = connectRedis(fixture.server.url, 'patient', () => undefined);
+  fixture.remote.hang = 'plan/hanging';
+  for (let push = 0; push < 2 * PLANNERS; push++) {
+    const event = await accepted(pushOf('plan/hanging', sha));
+    await queues.addEvent(event.delivery, { event, tries: 1 });
+  }
+  const consumer = consume<EventPayload>(
+    { name: EVENT_QUEUE, redis: blocking, concurrency: PLANNERS, lockMs: 10_000, onError: () => undefined },
+    planFairly(
+      () => Promise.resolve(),
+      ({ event, tries }) => planner.handle(event, tries),
+    ),
+  );
+  try {
+    const event = await accepted(pushOf('plan/other', await other.commit(GREEN)));
+    await queues.addEvent(event.delivery, { event, tries: 1 });
+    await expect
+      .poll(async () => (await fixture.deliveries.get(event.delivery))?.state, { timeout: 40_000 })
+      .toBe('planned');
+    expect(await runsOf(sha)).toEqual([]);
+  } finally {
+    fixture.remote.hang = false;
+    fixture.remote.release();
+    await consumer.close();
+    blocking.disconnect();
+  }
 });
 
 describe('catch-up', () => {
@@ -135,7 +173,7 @@ describe('catch-up', () => {
 
   it('leaves alone what a delivery brought, and what asks to be skipped', async () => {
     const event = await accepted(pushOf('late/app', await repository.commit({ 'file.txt': '3' })));
-    await fixture.planner.handle(event, 1, 1);
+    await fixture.planner.handle(event, 1);
     expect(await look()).toBe(0);
     expect(await runsOf(event.sha ?? '')).toHaveLength(1);
     const skipped = await repository.commit({ 'file.txt': '4' }, { message: '[ci skip] later' });
@@ -148,10 +186,10 @@ describe('catch-up', () => {
     expect(await look()).toBe(1);
     const [run] = await runsOf(sha);
     const late = await accepted(pushOf('late/app', sha));
-    await fixture.planner.handle(late, 1, 1);
+    await fixture.planner.handle(late, 1);
     expect(await fixture.deliveries.get(late.delivery)).toMatchObject({ state: 'planned', runs: [run?.id] });
     expect(await runsOf(sha)).toHaveLength(1);
-    await fixture.planner.handle(await accepted(pushOf('late/app', sha)), 1, 1);
+    await fixture.planner.handle(await accepted(pushOf('late/app', sha)), 1);
     expect(await runsOf(sha)).toHaveLength(2);
   });
 });

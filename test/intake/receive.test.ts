@@ -107,8 +107,8 @@ describe('a delivery', () => {
     const blocking = connectRedis(fixture.server.url, 'patient', () => undefined);
     const consumer = consume<EventPayload>(
       { name: EVENT_QUEUE, redis: blocking, concurrency: 4, lockMs: 10_000, onError: () => undefined },
-      ({ event, tries }, { attempt }) => {
-        const done = fixture.planner.handle(event, tries, attempt);
+      ({ event, tries }) => {
+        const done = fixture.planner.handle(event, tries);
         planned.push(done);
         return done;
       },

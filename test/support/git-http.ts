@@ -80,8 +80,10 @@ export interface GitServer {
   url: string;
   /** Method and path of every request. */
   requests: string[];
-  /** While set, requests are taken and never answered. */
-  hang: boolean;
+  /** While set, requests (of one repository, when it is `owner/name`) are taken and never answered. */
+  hang: boolean | string;
+  /** Cuts the connections of the requests that hang. */
+  release(): void;
   /** While set, connections are cut when a request comes. */
   cut: boolean;
   /** ms that a request waits before it is looked at. */
@@ -108,7 +110,7 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
   const server = createServer((request, response) => {
     state.requests.push(`${request.method ?? ''} ${request.url ?? ''}`);
     changed.emit('request');
-    if (state.hang) return;
+    if (typeof state.hang === 'string' ? request.url?.startsWith(`/${state.hang}.git/`) : state.hang) return;
     if (state.cut) {
       request.socket.destroy();
       return;
@@ -131,6 +133,9 @@ export async function startGitServer(options: GitServerOptions): Promise<GitServ
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
     hang: false,
+    release: () => {
+      server.closeAllConnections();
+    },
     cut: false,
     delayMs: 0,
     redirect: undefined,

@@ -30,6 +30,8 @@ export interface IntakeFixture {
   runs: Runs;
   deliveries: Deliveries;
   planner: Planner;
+  /** A planner with a git of its own, which waits so long for a remote. */
+  patientPlanner(fetchTimeoutMs: number): Planner;
   repository(name: string): Promise<TestRepository>;
   close(): Promise<void>;
 }
@@ -54,7 +56,9 @@ export async function startIntake(): Promise<IntakeFixture> {
   const log = createLogger('test', settings);
   const redis = connectRedis(server.url, 'patient', () => undefined);
   const forges = createForges(settings);
-  const git = createGit({ folder: join(folder.path, 'mirrors'), allowFile: false, fetchTimeoutMs: 1500 });
+  const gitFor = (fetchTimeoutMs: number): Git =>
+    createGit({ folder: join(folder.path, 'mirrors'), allowFile: false, fetchTimeoutMs });
+  const git = gitFor(1500);
   const runs = openRuns({
     redis,
     archive: createArchive(join(folder.path, 'runs')),
@@ -65,7 +69,7 @@ export async function startIntake(): Promise<IntakeFixture> {
     log,
   });
   const deliveries = createDeliveries(redis);
-  const planner = createPlanner({
+  const planning = {
     forges,
     git,
     lifecycle: runs.lifecycle,
@@ -74,7 +78,8 @@ export async function startIntake(): Promise<IntakeFixture> {
     logs: createLogStore(join(folder.path, 'logs')),
     jobTimeoutMs: 60_000,
     log,
-  });
+  };
+  const planner = createPlanner(planning);
   return {
     folder: folder.path,
     server,
@@ -87,6 +92,7 @@ export async function startIntake(): Promise<IntakeFixture> {
     runs,
     deliveries,
     planner,
+    patientPlanner: (fetchTimeoutMs) => createPlanner({ ...planning, git: gitFor(fetchTimeoutMs) }),
     repository: (name) => makeRepository(join(folder.path, 'git'), name),
     async close() {
       redis.disconnect();
