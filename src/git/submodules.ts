@@ -82,10 +82,13 @@ async function findSubmodules(call: Omit<GitCall, 'args'>): Promise<Submodule[]>
   return found;
 }
 
-/** Keys and values of `.gitmodules` at HEAD. */
+/** Keys and values of `.gitmodules` at HEAD, and of no file of ours that an `[include]` in it names. */
 async function readModules(call: Omit<GitCall, 'args'>): Promise<Map<string, string>> {
   const settings = new Map<string, string>();
-  const listed = await runGit({ ...call, args: ['config', '--blob', 'HEAD:.gitmodules', '--list', '-z'] });
+  const listed = await runGit({
+    ...call,
+    args: ['config', '--no-includes', '--blob', 'HEAD:.gitmodules', '--list', '-z'],
+  });
   for (const entry of listed.toString('utf8').split('\0')) {
     const [key = '', ...value] = entry.split('\n');
     settings.set(key, value.join('\n'));

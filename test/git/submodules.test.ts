@@ -90,6 +90,18 @@ test.each([
     expect(await readFile(join(folder, config), 'utf8')).not.toContain('canary');
 });
 
+test.each(['not a setting, but a secret', '[submodule "vendor/tool"]\n\turl = ../../lib/inner\n'])(
+  'a file of the host that .gitmodules includes is not read: %j',
+  async (text) => {
+    const file = join(temp.path, 'of-the-host');
+    await writeFile(file, text);
+    const sha = await link(parent, {
+      'vendor/tool': { url: '../../lib/tool.git', sha: librarySha, more: `[include]\n\tpath = ${file}\n` },
+    });
+    expect(await readFile(join(await make(sha), 'vendor/tool/tool.txt'), 'utf8')).toBe('tool');
+  },
+);
+
 test.each([
   'http://169.254.169.254/lib/tool.git',
   'http://127.0.0.1:1/lib/tool.git',
