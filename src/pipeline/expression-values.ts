@@ -12,7 +12,7 @@ export function textOf(value: Value): string {
 }
 
 export interface CallContext {
-  failed: boolean;
+  status: { success: boolean; failure: boolean };
   hash: (globs: string[]) => string;
   /** Characters of a result. */
   limit: number;
@@ -24,9 +24,9 @@ export function callFunction(name: FunctionName, args: Value[], context: CallCon
     case 'always':
       return true;
     case 'success':
-      return !context.failed;
+      return context.status.success;
     case 'failure':
-      return context.failed;
+      return context.status.failure;
     case 'hash':
       return context.hash(args.map(textOf));
     case 'contains':

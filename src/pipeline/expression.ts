@@ -15,8 +15,14 @@ export interface ExpressionContext {
   run?: object;
   needs?: Readonly<Record<string, { result: string; outputs: Record<string, string> }>>;
   steps?: Readonly<Record<string, { result?: string; outputs: Record<string, string> }>>;
-  /** What `success()` and `failure()` tell; default: success. */
-  status?: 'success' | 'failure';
+  /** How it went so far; default: well. */
+  status?: Status;
+}
+
+/** What `success()` and `failure()` tell: whether `status: success` and `status: failure` would run. Neither does after a mere skip. */
+export interface Status {
+  success: boolean;
+  failure: boolean;
 }
 
 /** Hash over the contents of the files that match, '' when none does. Answered where the files are. */
@@ -26,6 +32,8 @@ export type HashFiles = (globs: string[]) => Promise<string>;
 const MAX_RESULT = 64 * 1024;
 /** hash(hash(...)) is asked in rounds; the grammar bounds them as well. */
 const MAX_ROUNDS = 10;
+
+const WELL: Status = { success: true, failure: false };
 
 type HashNow = (globs: string[]) => string;
 
@@ -81,7 +89,7 @@ function evaluate(node: Expression, context: ExpressionContext, hash: HashNow): 
       return callFunction(
         node.name,
         node.args.map((arg) => evaluate(arg, context, hash)),
-        { failed: context.status === 'failure', hash, limit: MAX_RESULT },
+        { status: context.status ?? WELL, hash, limit: MAX_RESULT },
       );
     case 'binary':
       return evaluateBinary(node, context, hash);

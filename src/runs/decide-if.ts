@@ -4,17 +4,13 @@ import type { DecideIf } from './readiness.ts';
 import { needsOf } from './needs-of.ts';
 
 /** A job's `if`, once all it needs has ended. */
-export const decideIf: DecideIf = (spec, record) => {
-  const needs = needsOf(spec, record.jobs);
-  const bad = Object.values(needs).some((need) => need.result !== 'succeeded' && need.result !== 'skipped');
+export const decideIf: DecideIf = (spec, record, status) => {
   try {
     return evaluateConditionNow(spec.if ?? 'true', {
       matrix: spec.matrix,
-      env: spec.env,
       event: record.source,
-      run: { id: record.id, number: record.number },
-      needs,
-      status: bad ? 'failure' : 'success',
+      needs: needsOf(spec, record.jobs),
+      status,
     });
   } catch (error) {
     return { error: `if: ${messageOf(error)}` };

@@ -1,10 +1,11 @@
 /** Whether a job whose turn has not come may run: small rules over the states of what it needs. */
+import type { Status } from '../pipeline/expression.ts';
 import { inWords, jobOf, specOf } from './lookups.ts';
 import type { JobSpec, Plan } from './plan.ts';
 import { type Job, type RunRecord, isFinal } from './run.ts';
 
-/** Decides an `if` that reads the results of needs; gives an error sentence when it cannot be evaluated. */
-export type DecideIf = (spec: JobSpec, record: RunRecord) => boolean | { error: string };
+/** Decides an `if` that reads how it went so far; gives an error sentence when it cannot be evaluated. */
+export type DecideIf = (spec: JobSpec, record: RunRecord, status: Status) => boolean | { error: string };
 
 /** What `advance` needs to know beside the record. */
 export interface Rules {
@@ -29,14 +30,14 @@ export function judge(record: RunRecord, spec: JobSpec, rules: Rules): Verdict {
   const open = needs.filter((need) => !isFinal(need.state));
   if (open.length > 0)
     return { kind: 'wait', for: `job${open.length > 1 ? 's' : ''} ${open.map((need) => need.name).join(', ')}` };
-  if (spec.runsOnStatus === 'failure' && !anyFailed(record, spec, rules.plan))
+  const bad = needs.find((need) => !need.passes && !(need.optional && need.state === 'skipped'));
+  const status: Status = { success: bad === undefined, failure: anyFailed(record, spec, rules.plan) };
+  if (spec.runsOnStatus === 'failure' && !status.failure)
     return { kind: 'skipped', reason: 'runs only when something it needs fails' };
-  if (spec.runsOnStatus === 'success') {
-    const bad = needs.find((need) => !need.passes && !(need.optional && need.state === 'skipped'));
-    if (bad) return { kind: 'skipped', reason: `needs ${bad.name}, which ${inWords(bad.state)}` };
-  }
+  if (spec.runsOnStatus === 'success' && bad)
+    return { kind: 'skipped', reason: `needs ${bad.name}, which ${inWords(bad.state)}` };
   if (spec.if === undefined) return { kind: 'ready' };
-  const decided = rules.decideIf(spec, record);
+  const decided = rules.decideIf(spec, record, status);
   if (typeof decided === 'object') return { kind: 'errored', reason: decided.error };
   return decided ? { kind: 'ready' } : { kind: 'skipped', reason: `if: ${spec.if} is false` };
 }

@@ -78,7 +78,7 @@ async function setUp(begun: BegunJob, services: RunningServices[]): Promise<JobS
   sandbox.expect(upcomingTasks(spec, defaults.limits, new Set(), false));
   const secrets = await begun.secrets;
   const hidden = [...secrets.values()];
-  const env = facts.ready?.env ?? (await resolver.record(spec.env, { env: {}, failed: false }));
+  const env = facts.ready?.env ?? (await resolver.record(spec.env, { env: {} }));
   stop.signal.throwIfAborted();
   const running = startServices({
     assignment,
@@ -146,7 +146,7 @@ async function withOutputs(job: JobScope, outcome: Omit<JobResult, 'outputs'>): 
   try {
     const behind = spec.steps.map((_, index) => [...viewOf(job, index).env, ...(job.results[index]?.env ?? [])]);
     const env = { ...job.env, ...Object.fromEntries(behind.flat()) };
-    const resolved = await resolver.record(spec.outputs, { env, failed: outcome.state !== 'succeeded' });
+    const resolved = await resolver.record(spec.outputs, { env });
     const outputs = Object.fromEntries(
       Object.entries(resolved).map(([name, value]) => [name, maskText(job.hidden, value)]),
     );

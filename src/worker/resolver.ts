@@ -2,14 +2,14 @@
 import { hashFiles } from '../artifacts/collect.ts';
 import { InputError } from '../errors.ts';
 import { ExpressionError } from '../pipeline/expression-ast.ts';
-import { evaluateCondition, interpolate, type ExpressionContext } from '../pipeline/expression.ts';
+import { evaluateCondition, interpolate, type ExpressionContext, type Status } from '../pipeline/expression.ts';
 import type { Assignment } from './ports.ts';
 import type { StepResult } from './step-rules.ts';
 
 interface ResolveScope {
   env: Record<string, string>;
-  /** Something behind it failed: what `failure()` tells. */
-  failed: boolean;
+  /** For a condition. */
+  status?: Status;
 }
 
 export interface Resolver {
@@ -42,7 +42,7 @@ export function createResolver(deps: ResolverDeps): Resolver {
     },
     needs: assignment.needs,
     steps: stepsContext(assignment, results),
-    status: scope.failed ? 'failure' : 'success',
+    ...(scope.status === undefined ? {} : { status: scope.status }),
   });
   const text: Resolver['text'] = (template, scope) =>
     explained(template, interpolate(template, contextOf(scope), hash));

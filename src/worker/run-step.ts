@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts';
 import type { StepSpec } from '../runs/plan.ts';
 import { logKey, viewOf, type JobScope, type StepView } from './job-scope.ts';
 import { createStepLog, maskText, type StepLog } from './step-log.ts';
-import { formatSize, isAllowed, reasonToSkip, type StepResult, type TryEnd } from './step-rules.ts';
+import { formatSize, isAllowed, reasonToSkip, statusAfter, type StepResult, type TryEnd } from './step-rules.ts';
 import { stepAt } from './step-task.ts';
 import { executeStep, type CurrentTry } from './step-tries.ts';
 import { stopOf, type Stop } from './stop.ts';
@@ -82,7 +82,7 @@ async function decide(job: JobScope, step: StepSpec, view: StepView): Promise<Tr
   if (step.if === undefined) return undefined;
   try {
     const env = { ...job.env, ...Object.fromEntries(view.env) };
-    const passes = await job.resolver.condition(step.if, { env, failed: view.failed !== undefined });
+    const passes = await job.resolver.condition(step.if, { env, status: statusAfter(view) });
     return passes ? undefined : { state: 'skipped', reason: `if: ${step.if} is false` };
   } catch (error) {
     return { state: 'failed', reason: `if: ${messageOf(error)}` };

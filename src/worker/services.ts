@@ -71,7 +71,7 @@ async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, ends, onEnd
     ends.push(job.adopted.resume(part, log, { signal: job.stop }));
     return;
   }
-  const env = await job.resolver.record(spec.env, { env: job.env, failed: false });
+  const env = await job.resolver.record(spec.env, { env: job.env });
   const service = await job.sandbox.startService({ ...spec, env: { ...job.env, ...env } }, log, { signal: job.stop });
   ends.push(service.ended);
   void service.ended.then((code) => onEnd(spec.name, code));

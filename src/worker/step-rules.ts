@@ -1,6 +1,7 @@
 /** The rules of the steps of one job, as pure functions: order, whether a step runs, what its exit means, the job's state. */
 import { ImpGemError, InputError, InfrastructureError, messageOf } from '../errors.ts';
 import type { Exit } from '../executors/executor.ts';
+import type { Status } from '../pipeline/expression.ts';
 import type { JobSpec, Retry, StepSpec } from '../runs/plan.ts';
 import type { FinalState } from '../runs/run.ts';
 import type { JobResult } from './ports.ts';
@@ -63,13 +64,22 @@ export interface Behind {
   missing?: string;
 }
 
+/** What a step's `status` goes by, and its `success()` and `failure()` tell. */
+export function statusAfter(behind: Behind): Status {
+  return { success: troubleBehind(behind) === undefined, failure: behind.failed !== undefined };
+}
+
+function troubleBehind({ failed, missing }: Behind): string | undefined {
+  if (failed !== undefined) return `step ${failed} failed`;
+  return missing === undefined ? undefined : `needs ${missing}, which was skipped`;
+}
+
 /** Why a step does not run; undefined when it may (its `if` not yet asked). */
-export function reasonToSkip(step: StepSpec, { failed, missing }: Behind, stop: Stop | undefined): string | undefined {
+export function reasonToSkip(step: StepSpec, behind: Behind, stop: Stop | undefined): string | undefined {
   if (step.skip !== undefined) return step.skip;
   if (stop) return `the job ended first: ${stop.reason}`;
-  if (step.runsOnStatus === 'success' && failed !== undefined) return `step ${failed} failed`;
-  if (step.runsOnStatus === 'success' && missing !== undefined) return `needs ${missing}, which was skipped`;
-  if (step.runsOnStatus === 'failure' && failed === undefined) return 'runs only after a failure';
+  if (step.runsOnStatus === 'success') return troubleBehind(behind);
+  if (step.runsOnStatus === 'failure' && !statusAfter(behind).failure) return 'runs only after a failure';
   return undefined;
 }
 

@@ -39,7 +39,7 @@ export function upcomingTasks(
 export async function resolveTask(job: JobScope, index: number, retry: number, view: StepView): Promise<Task> {
   const step = stepAt(job.spec, index);
   const outer = { ...job.env, ...Object.fromEntries(view.env) };
-  const env = await job.resolver.record(step.env, { env: outer, failed: view.failed !== undefined });
+  const env = await job.resolver.record(step.env, { env: outer });
   const names = [...job.spec.secrets, ...step.secrets];
   const secrets = new Map(
     names.flatMap((name) => (job.secrets.has(name) ? [[name, job.secrets.get(name) ?? '']] : [])),

@@ -159,7 +159,7 @@ function cacheJob({ job, log }: StepRun): CacheJob {
 async function findCaches(run: StepRun): Promise<HeldCache[]> {
   const { job, step, view } = run;
   if (step.caches.length === 0) return [];
-  const scope = { env: { ...job.env, ...Object.fromEntries(view.env) }, failed: view.failed !== undefined };
+  const scope = { env: { ...job.env, ...Object.fromEntries(view.env) } };
   await job.sandbox.pull();
   const specs = [];
   for (const cache of step.caches) {

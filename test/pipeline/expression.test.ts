@@ -92,7 +92,7 @@ describe('conditions', () => {
   });
 
   test('status functions know of a failure', () => {
-    const failed = { ...context, status: 'failure' as const };
+    const failed = { ...context, status: { success: false, failure: true } };
     expect(evaluateConditionNow('failure() && !success() && always()', failed)).toBe(true);
   });
 });

@@ -7,6 +7,8 @@ import {
   isAllowed,
   mayRetry,
   outcomeOf,
+  reasonToSkip,
+  statusAfter,
   stepsBehind,
   type StepResult,
 } from '../../src/worker/step-rules.ts';
@@ -32,6 +34,17 @@ describe('order', () => {
     expect([0, 1, 2].map((index) => directNeeds(spec, index))).toEqual([[2], [], [1]]);
     expect(stepsBehind(spec, 0)).toEqual([1, 2]);
   });
+});
+
+describe('what came before', () => {
+  it.each([{}, { failed: 'a' }, { missing: 'b' }, { failed: 'a', missing: 'b' }])(
+    '%j: success() and failure() are true where that status runs',
+    (behind) => {
+      const runs = (runsOnStatus: 'success' | 'failure') =>
+        reasonToSkip(stepSpec('x', { runsOnStatus }), behind, undefined) === undefined;
+      expect(statusAfter(behind)).toEqual({ success: runs('success'), failure: runs('failure') });
+    },
+  );
 });
 
 describe('what an exit means', () => {
