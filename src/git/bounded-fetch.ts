@@ -11,21 +11,30 @@ const LOOK_MS = 500;
  * `fetch-too-large`.
  */
 export async function runBoundedFetch(call: GitCall, limit: number): Promise<void> {
-  const tooLarge = new AbortController();
   const packs = join(call.gitDir, 'objects/pack');
   const before = new Set(await unfinishedPacks(packs));
   const fresh = async (): Promise<string[]> => (await unfinishedPacks(packs)).filter((file) => !before.has(file));
+  try {
+    await runBounded(call, limit, async () => sizeOf(await fresh()));
+  } catch (error) {
+    if (error instanceof ImpGemError && error.code === 'fetch-too-large')
+      for (const file of await fresh()) await rm(file, { force: true });
+    throw error;
+  }
+}
+
+/** Runs git until what it brings, as `measure` finds it in bytes, is past the limit. ImpGemError `fetch-too-large`. */
+export async function runBounded(call: GitCall, limit: number, measure: () => Promise<number>): Promise<void> {
+  const tooLarge = new AbortController();
   const look = async (): Promise<void> => {
-    for (const file of await fresh()) if ((await sizeOf(file)) > limit) tooLarge.abort();
+    if ((await measure()) > limit) tooLarge.abort();
   };
   // A look that fails (the folder is being made) is followed by another.
   const timer = setInterval(() => void look().catch(() => undefined), LOOK_MS);
   try {
     await runGit({ ...call, signal: AbortSignal.any([tooLarge.signal, ...(call.signal ? [call.signal] : [])]) });
   } catch (error) {
-    if (!tooLarge.signal.aborted) throw error;
-    for (const file of await fresh()) await rm(file, { force: true });
-    throw tooLargeError(limit, error);
+    throw tooLarge.signal.aborted ? tooLargeError(limit, error) : error;
   } finally {
     clearInterval(timer);
   }
@@ -41,9 +50,13 @@ export async function unfinishedPacks(packs: string): Promise<string[]> {
   return names.filter((name) => name.startsWith('tmp_')).map((name) => join(packs, name));
 }
 
-async function sizeOf(file: string): Promise<number> {
-  return stat(file).then(
-    ({ size }) => size,
-    () => 0, // Finished, and renamed.
-  );
+/** Bytes of all of them together. */
+export async function sizeOf(files: string[]): Promise<number> {
+  let bytes = 0;
+  for (const file of files)
+    bytes += await stat(file).then(
+      ({ size }) => size,
+      () => 0, // Finished, and renamed.
+    );
+  return bytes;
 }

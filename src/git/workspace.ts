@@ -47,7 +47,8 @@ export async function fillWorkspace(
   if (clone.depth > 0) writeFileSync(join(gitDir, 'shallow'), await boundary(call, sha, clone.depth));
   await checkOut({ ...call, gitDir, workTree: folder }, rules.limits);
   if (clone.submodules) await fillSubmodules(call, folder, options.source, rules);
-  if (clone.lfs) await fillLargeFiles({ ...call, gitDir, workTree: folder, source: options.source });
+  if (clone.lfs)
+    await fillLargeFiles({ ...call, gitDir, workTree: folder, source: options.source }, rules.limits.bytes);
   rmSync(join(gitDir, 'ORIG_HEAD'), { force: true });
   // Only now, so that no ref is written: a branch name becomes no path on the host.
   if (branch !== undefined) writeFileSync(join(gitDir, 'HEAD'), `ref: refs/heads/${branch}\n`);

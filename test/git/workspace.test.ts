@@ -34,10 +34,11 @@ afterAll(() => temp.remove());
 async function make(
   sha: string,
   options: Partial<WorkspaceOptions> = {},
+  from = git,
 ): Promise<{ folder: string; objects?: string }> {
   const folder = join(temp.path, `workspace-${++counter}`);
   await mkdir(folder);
-  const made = await git.createWorkspace(REPOSITORY, {
+  const made = await from.createWorkspace(REPOSITORY, {
     folder,
     source,
     ref: 'refs/heads/main',
@@ -240,6 +241,38 @@ describe('a workspace', () => {
     } finally {
       process.env['PATH'] = before;
     }
+  });
+
+  test('brings no more large files than a fetch may', async () => {
+    const before = process.env['PATH'];
+    const folder = join(temp.path, 'endless-lfs');
+    await mkdir(folder);
+    const script =
+      '#!/bin/sh\nmkdir -p "$GIT_DIR/lfs/objects" && cat /dev/zero | head -c 3000000 > "$GIT_DIR/lfs/objects/a" && sleep 600\n';
+    await writeFile(join(folder, 'git-lfs'), script, { mode: 0o755 });
+    const limits = { bytes: 1_000_000, files: 1000 };
+    const careful = createGit({ folder: mirrors, allowFile: true, fetchTimeoutMs: 30_000, limits });
+    const sha = await remote.git('rev-parse', 'main');
+    process.env['PATH'] = `${folder}:${before}`;
+    try {
+      await expect(make(sha, { clone: { ...ALL, lfs: true } }, careful)).rejects.toMatchObject({
+        code: 'fetch-too-large',
+      });
+    } finally {
+      process.env['PATH'] = before;
+    }
+  });
+
+  test('gives git-lfs no settings from a file of the host', async () => {
+    for (const text of ['[lfs]\n\tfetchexclude = x\n[Include]\n\tpath = /etc/passwd\n', '[x] [includeIf "y"]\n']) {
+      const sha = await remote.commit({ '.lfsconfig': text });
+      await expect(make(sha, { clone: { ...ALL, lfs: true } })).rejects.toMatchObject({ code: 'lfs-config-refused' });
+    }
+    await remote.commit({ '.lfsconfig': undefined });
+    await symlink('/etc/passwd', join(temp.path, '.work/maria/gem/.lfsconfig'));
+    const sha = await remote.commit({});
+    await expect(make(sha, { clone: { ...ALL, lfs: true } })).rejects.toMatchObject({ code: 'lfs-config-refused' });
+    await remote.commit({ '.lfsconfig': undefined });
   });
 
   test('runs nothing that the repository brings along', async () => {
