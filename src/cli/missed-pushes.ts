@@ -6,6 +6,7 @@ import type { Git } from '../git/git.ts';
 import { type CatchUp, createCatchUp } from '../intake/catch-up.ts';
 import { createDeliveries } from '../intake/deliveries.ts';
 import type { Planner } from '../intake/planner.ts';
+import { createPushes } from '../intake/pushes.ts';
 import { createRedelivery } from '../intake/redelivery.ts';
 import type { Redis } from '../queue/connection.ts';
 import type { ForgeName } from '../runs/event.ts';
@@ -35,12 +36,11 @@ export function findMissedPushes(deps: MissedPushesDeps): CatchUp | undefined {
     git: deps.git,
     allowed: deps.allowed,
     repositories: () => store.repositories(),
-    isKnown: async (repository, branch, sha) =>
+    pushes: createPushes(redis),
+    hasRun: async (repository, branch, sha) =>
       (await store.list({ repository, branch, sha, limit: 1 })).runs.length > 0,
-    start: async (event, cause) => {
-      metrics.count('impgem_catch_up_total');
-      await deps.planner.plan(event, cause);
-    },
+    planner: deps.planner,
+    onFound: () => metrics.count('impgem_catch_up_total'),
     redeliver: createRedelivery({
       redis,
       forges,

@@ -13,12 +13,12 @@ import { isRefName } from '../forges/ref-name.ts';
 import { createAllowList } from '../intake/allow-list.ts';
 import { type Deliveries, createDeliveries } from '../intake/deliveries.ts';
 import { PLANNERS, planFairly } from '../intake/fair-planning.ts';
-import { createPlanner } from '../intake/planner.ts';
+import { type PlannerDeps, createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
 import { createCalm } from '../intake/calm.ts';
-import { createCaughtUp } from '../intake/catch-up.ts';
+import { createPushes } from '../intake/pushes.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
-import { createTrigger } from '../intake/trigger.ts';
+import { createReplan, createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { type Redis, checkRedis, isRedisAway, isRedisFull } from '../queue/connection.ts';
 import { createFeed } from '../queue/feed.ts';
@@ -104,19 +104,20 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const artifacts = createArtifactStore(data.artifacts);
   const git = openGit(settings, data.mirrors);
   const allowed = createAllowList(settings.IMPGEM_ALLOW_REPOSITORIES);
-  const planner = createPlanner({
+  const planning: PlannerDeps = {
     forges,
     git,
     lifecycle: runs.lifecycle,
     deliveries: countEnds(metrics, createDeliveries(patient)),
-    caughtUp: createCaughtUp(runs.store),
+    pushes: createPushes(patient),
     logs: announced,
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     log,
   });
   const deliveries = createDeliveries(quick);
   const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES });
-  const enqueue = createEnqueue({ deliveries, queues: web.queues });
+  const intake = { deliveries, queues: web.queues, pushes: createPushes(quick) };
+  const enqueue = createEnqueue(intake);
   const replay = (): void => {
     if (journal.pending() === 0 || quick.status !== 'ready') return;
     const count = journal.pending();
@@ -137,8 +138,9 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     keepResults: async (from, to, jobs) => {
       await Promise.all([artifacts.inherit(from, to, jobs), logs.inherit(from, to, jobs)]);
     },
-    replan: async (record) =>
-      (await planner.plan({ ...record.source, receivedAt: new Date().toISOString() }, `rerun ${randomUUID()}`)).runs,
+    replan: createReplan((rerunOf) =>
+      createPlanner({ ...planning, lifecycle: { start: (run) => runs.lifecycle.start({ ...run, rerunOf }) } }),
+    ),
   });
 
   const calm = createCalm();
@@ -193,10 +195,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       close: (key) => announced.close(key),
     },
     artifacts,
-    receive: countReceipts(
-      metrics,
-      calm.during(createReceive({ forges, deliveries, queues: web.queues, journal, allowed })),
-    ),
+    receive: countReceipts(metrics, calm.during(createReceive({ ...intake, forges, journal, allowed }))),
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
     workers: viewWorkers(web),
     ready: () => checkReady(quick, data.root),

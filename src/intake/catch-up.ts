@@ -1,6 +1,6 @@
 /**
  * Finds pushes whose delivery never came: forges send once and do not try again. Every known repository is asked for its
- * branch heads now and then; a head that is new since the last look, and that no run was made for, becomes an event.
+ * branch heads now and then; a head that is new since the last look, and that no delivery told of, becomes an event.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
@@ -8,8 +8,8 @@ import type { Forge } from '../forges/forge.ts';
 import type { Git } from '../git/git.ts';
 import type { Redis } from '../queue/connection.ts';
 import { type ForgeName, type PipelineEvent, parseRepository } from '../runs/event.ts';
-import type { RedisRunStore } from '../runs/redis-store.ts';
-import type { RunRecord } from '../runs/run.ts';
+import type { Planner } from './planner.ts';
+import type { Pushes } from './pushes.ts';
 
 export interface CatchUpDeps {
   redis: Redis;
@@ -18,15 +18,25 @@ export interface CatchUpDeps {
   allowed: (repository: string) => boolean;
   /** Repositories that ever had a run. */
   repositories(): Promise<string[]>;
-  /** Whether this commit of the branch has a run already. */
-  isKnown(repository: string, branch: string, sha: string): Promise<boolean>;
-  start(event: PipelineEvent, cause: string): Promise<void>;
+  pushes: Pick<Pushes, 'isTold' | 'find'>;
+  /** Whether this commit of the branch has a run already: somebody may have asked for one. */
+  hasRun(repository: string, branch: string, sha: string): Promise<boolean>;
+  planner: Pick<Planner, 'settle'>;
+  /** Hears of every push that led to runs. */
+  onFound(): void;
   /** Before the heads of a repository are looked at: what the forge failed to deliver may still come as a delivery. */
   redeliver(repository: string, signal: AbortSignal): Promise<void>;
   everyMs: number;
-  /** A head this young may have its delivery still on the way; ms. */
+  /** The delivery of a head that is new may still be on the way: so long it is waited for; ms. */
   graceMs?: number;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
+}
+
+interface Head {
+  repository: string;
+  ref: string;
+  branch: string;
+  sha: string;
 }
 
 const headsKey = (repository: string): string => `ig:heads:${repository}`;
@@ -48,6 +58,52 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
   const pause = (ms: number): Promise<unknown> =>
     sleep(ms, undefined, { signal: stopped.signal }).catch(() => undefined);
 
+  const missing = async (heads: Head[]): Promise<Head[]> => {
+    const known = await Promise.all(
+      heads.map(
+        async (head) => (await deps.pushes.isTold(head)) || (await deps.hasRun(head.repository, head.branch, head.sha)),
+      ),
+    );
+    return heads.filter((_, index) => !known[index]);
+  };
+
+  const remember = async (repository: string, heads: Head[]): Promise<void> => {
+    if (heads.length === 0) return;
+    await deps.redis.hset(headsKey(repository), Object.fromEntries(heads.map(({ ref, sha }) => [ref, sha])));
+  };
+
+  /** Failed plannings of heads that are not remembered yet. */
+  const failures = new Map<string, number>();
+
+  /** Whether it led to runs. Throws what may pass: the next look tries again, but not for ever. */
+  const runMissed = async ({ repository, ref, branch, sha }: Head, before: string | undefined): Promise<boolean> => {
+    const cause = `catch-up ${repository} ${ref} ${sha}`;
+    const naming = await deps.pushes.find({ repository, ref, sha }, { cause, receivedAt: new Date().toISOString() });
+    if (!naming) return false;
+    const event: PipelineEvent = {
+      kind: 'push',
+      repository,
+      ref,
+      branch,
+      sha,
+      ...(before === undefined ? {} : { before }),
+      message: '',
+      author: '',
+      receivedAt: naming.receivedAt,
+      foundBy: 'catch-up',
+    };
+    const { runs } = await deps.planner.settle(event, naming.cause, () => {
+      const count = (failures.get(cause) ?? 0) + 1;
+      failures.set(cause, count);
+      return Promise.resolve(count);
+    });
+    failures.delete(cause);
+    if (runs.length === 0) return false;
+    deps.onFound();
+    deps.log.info({ repository, branch, sha }, 'found by catch-up: a push whose delivery never came');
+    return true;
+  };
+
   const lookAt = async (repository: string): Promise<number> => {
     const name = parseRepository(repository);
     const forge = name && deps.forges.get(name.forge);
@@ -58,32 +114,28 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     await deps.redeliver(repository, stopped.signal);
     const refs = await deps.git.lsRemote(forge.clone(name.owner, name.name), repository, stopped.signal);
     const before = await deps.redis.hgetall(headsKey(repository));
+    const heads = [...refs].flatMap(([ref, sha]) => {
+      const branch = /^refs\/heads\/(.+)$/.exec(ref)?.[1];
+      return branch === undefined || before[ref] === sha ? [] : [{ repository, ref, branch, sha }];
+    });
     // The first look only remembers: what was there before we came is nobody's missed push.
     const isFirst = Object.keys(before).length === 0;
+    let missed = isFirst ? [] : await missing(heads);
+    if (missed.length > 0) {
+      await pause(deps.graceMs ?? GRACE_MS);
+      if (isStopped()) return 0;
+      missed = await missing(missed);
+    }
+    // All at once: half of a first look, and the others would be missed at the next.
+    await remember(
+      repository,
+      heads.filter((head) => !missed.includes(head)),
+    );
     let found = 0;
-    for (const [ref, sha] of refs) {
-      const branch = /^refs\/heads\/(.+)$/.exec(ref)?.[1];
-      if (branch === undefined || before[ref] === sha) continue;
-      if (!isFirst && !(await deps.isKnown(repository, branch, sha))) {
-        await pause(deps.graceMs ?? GRACE_MS);
-        if (isStopped() || (await deps.isKnown(repository, branch, sha))) continue;
-        const event: PipelineEvent = {
-          kind: 'push',
-          repository,
-          ref,
-          branch,
-          sha,
-          ...(before[ref] === undefined ? {} : { before: before[ref] }),
-          message: '',
-          author: '',
-          receivedAt: new Date().toISOString(),
-          foundBy: 'catch-up',
-        };
-        await deps.start(event, `catch-up ${repository} ${ref} ${sha}`);
-        deps.log.info({ repository, branch, sha }, 'found by catch-up: a push whose delivery never came');
-        found++;
-      }
-      await deps.redis.hset(headsKey(repository), ref, sha);
+    for (const head of missed) {
+      if (isStopped()) break;
+      if (await runMissed(head, before[head.ref])) found++;
+      await remember(repository, [head]);
     }
     const gone = Object.keys(before).filter((ref) => !refs.has(ref));
     if (gone.length > 0) await deps.redis.hdel(headsKey(repository), ...gone);
@@ -123,28 +175,5 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     close() {
       stopped.abort();
     },
-  };
-}
-
-/** A delivery that is later than this after catch-up found its push is of another push of the same commit. */
-const LATE_MS = 3600_000;
-
-/**
- * For the planner: runs that catch-up made for the push of this event, when its delivery comes late (out of a journal, or
- * sent again by hand). Each belongs to one delivery, so that the same commit pushed again runs again.
- */
-export function createCaughtUp(store: Pick<RedisRunStore, 'list' | 'update'>) {
-  return async ({ kind, repository, branch, sha, delivery }: PipelineEvent): Promise<RunRecord[]> => {
-    if (kind !== 'push' || branch === undefined || sha === undefined || delivery === undefined) return [];
-    const { runs } = await store.list({ repository, branch, sha, limit: 100 });
-    const found = runs.filter(
-      (run) =>
-        run.foundBy === 'catch-up' &&
-        (run.delivery ?? delivery) === delivery &&
-        Date.now() - Date.parse(run.createdAt) < LATE_MS,
-    );
-    for (const { id } of found)
-      await store.update(id, (run) => (run.delivery === delivery ? run : { ...run, delivery }));
-    return found;
   };
 }

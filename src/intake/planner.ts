@@ -13,14 +13,14 @@ import type { Plan } from '../runs/plan.ts';
 import type { LogKey, RunRecord } from '../runs/run.ts';
 import { makeRunId } from '../runs/run-id.ts';
 import type { Deliveries } from './deliveries.ts';
+import type { Pushes } from './pushes.ts';
 
 export interface PlannerDeps {
   forges: Map<ForgeName, Forge>;
   git: Git;
   lifecycle: Pick<Lifecycle, 'start'>;
   deliveries: Pick<Deliveries, 'conclude' | 'get' | 'countFailure'>;
-  /** Runs that catch-up made for this push, whose delivery came after all. */
-  caughtUp(event: PipelineEvent): Promise<RunRecord[]>;
+  pushes: Pick<Pushes, 'foundAs'>;
   logs: { append(key: LogKey, offset: number, bytes: Buffer): Promise<void>; close(key: LogKey): Promise<void> };
   jobTimeoutMs: number;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
@@ -32,12 +32,22 @@ export interface Planned {
   reason?: string;
 }
 
+export interface Settled extends Planned {
+  /** The commit could not be had, or not all of its pipelines set going; the runs say why. */
+  failed?: true;
+}
+
 export interface Planner {
   /**
    * Plans one event. `cause` names what asked for it: the same cause gives the same runs. Throws ImpGemError when the
    * commit cannot be had.
    */
   plan(event: PipelineEvent, cause: string): Promise<Planned>;
+  /**
+   * As `plan`, but what no further try can help ends in a run that says why. Throws what may pass, unless
+   * `countFailure`, which gives how often it failed by now, says that it was tried often enough.
+   */
+  settle(event: PipelineEvent, cause: string, countFailure: () => Promise<number>): Promise<Settled>;
   /** For the queue: plans a delivery's event and records what became of it; ms until the next try, or undefined. */
   handle(event: PipelineEvent, tries: number): Promise<number | undefined>;
 }
@@ -51,7 +61,8 @@ const NO_PLAN: Plan = {
 };
 
 export function createPlanner(deps: PlannerDeps): Planner {
-  const plan = async (event: PipelineEvent, cause: string): Promise<Planned> => {
+  /** `started` gets every run that was set going, also when another one could not be. */
+  const plan = async (event: PipelineEvent, cause: string, started: RunRecord[] = []): Promise<Planned> => {
     const repository = parseRepository(event.repository);
     const forge = repository && deps.forges.get(repository.forge);
     if (!repository || !forge) throw new ImpGemError('forge-unknown', `No forge is set up for ${event.repository}`);
@@ -76,7 +87,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
     const changedPaths = loaded.some((one) => one.pipeline && asksForPaths(one))
       ? await deps.git.changedPaths(event.repository, changeOf(event, commit.sha, base))
       : undefined;
-    const runs = await Promise.all(
+    const starts = await Promise.allSettled(
       loaded.map(async (one) => {
         const planned = one.pipeline
           ? planPipeline(one.pipeline, {
@@ -99,14 +110,15 @@ export function createPlanner(deps: PlannerDeps): Planner {
           ...(bad ? { error: firstLine(diagnostics) } : {}),
           createdAt: event.receivedAt,
         });
+        started.push(record);
         return record;
       }),
     );
-    return { runs };
+    return { runs: starts.map(valueOf) };
   };
 
   /** A run that shows why nothing could be run. */
-  const startErrored = async (event: PipelineEvent, cause: string, reason: string): Promise<string[]> => {
+  const startErrored = async (event: PipelineEvent, cause: string, reason: string): Promise<RunRecord[]> => {
     if (event.sha === undefined) return [];
     const id = makeRunId(event.receivedAt, cause);
     await writeRunLog(id, `${reason}\n`);
@@ -120,7 +132,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
       error: reason,
       createdAt: event.receivedAt,
     });
-    return [record.id];
+    return [record];
   };
 
   const writeRunLog = async (run: string, text: string): Promise<void> => {
@@ -129,39 +141,61 @@ export function createPlanner(deps: PlannerDeps): Planner {
     await deps.logs.close(key);
   };
 
+  const settle: Planner['settle'] = async (event, cause, countFailure) => {
+    const started: RunRecord[] = [];
+    try {
+      return await plan(event, cause, started);
+    } catch (error) {
+      const reason = error instanceof ImpGemError ? error.message : `planning failed: ${messageOf(error)}`;
+      const failures = await countFailure();
+      deps.log.warn({ repository: event.repository, ref: event.ref, delivery: event.delivery, failures }, reason);
+      // What is not an error of ours may be Redis refusing a write.
+      const mayPass = !(error instanceof ImpGemError) || (error instanceof InfrastructureError && error.retryable);
+      if (mayPass && failures < ATTEMPTS) throw error;
+      return { runs: [...started, ...(await startErrored(event, cause, reason))], reason, failed: true };
+    }
+  };
+
   return {
-    plan,
+    plan: (event, cause) => plan(event, cause),
+    settle,
     async handle(event, tries) {
       const delivery = event.delivery ?? '';
       const name = { id: delivery, forge: parseRepository(event.repository)?.forge ?? '' };
-      const fields = { delivery, repository: event.repository, ref: event.ref };
       const known = await deps.deliveries.get(name.id, name.forge);
       // Done already, or overtaken by a redelivery, whose own event is in the queue.
       if (known && (known.state !== 'queued' || known.tries !== tries)) return undefined;
-      const cause = `${event.repository} ${delivery} ${tries}`;
-      let planned: Planned;
+      const found = await deps.pushes.foundAs(event);
+      const { cause, receivedAt } = found ?? {
+        cause: `${event.repository} ${delivery} ${tries}`,
+        receivedAt: event.receivedAt,
+      };
+      let failures = 0;
+      let settled: Settled;
       try {
-        const caughtUp = await deps.caughtUp(event);
-        planned = caughtUp.length > 0 ? { runs: caughtUp, reason: 'found by catch-up' } : await plan(event, cause);
+        settled = await settle({ ...event, receivedAt }, cause, async () => {
+          failures = await deps.deliveries.countFailure(name);
+          return failures;
+        });
       } catch (error) {
-        const reason = error instanceof ImpGemError ? error.message : `planning failed: ${messageOf(error)}`;
-        const failures = await deps.deliveries.countFailure(name);
-        deps.log.warn({ ...fields, failures }, reason);
-        // What is not an error of ours may be Redis refusing a write.
-        const mayPass = !(error instanceof ImpGemError) || (error instanceof InfrastructureError && error.retryable);
-        if (mayPass && failures < ATTEMPTS) return 1000 * 2 ** failures;
-        const runs = await startErrored(event, cause, reason);
-        await deps.deliveries.conclude(name, tries, { state: 'failed', reason, runs });
-        return undefined;
+        // Nothing is counted when Redis itself is the trouble: the queue tries again.
+        if (failures === 0) throw error;
+        return 1000 * 2 ** failures;
       }
-      const { reason } = planned;
-      const runs = planned.runs.map((run) => run.id);
-      const state = runs.length > 0 ? 'planned' : 'ignored';
+      const reason = settled.reason ?? (found && 'found by catch-up');
+      const runs = settled.runs.map((run) => run.id);
+      const state = settled.failed ? 'failed' : runs.length > 0 ? 'planned' : 'ignored';
       await deps.deliveries.conclude(name, tries, { state, ...(reason === undefined ? {} : { reason }), runs });
-      deps.log.info({ ...fields, runs }, reason ?? 'planned');
+      if (!settled.failed)
+        deps.log.info({ delivery, repository: event.repository, ref: event.ref, runs }, reason ?? 'planned');
       return undefined;
     },
   };
+}
+
+function valueOf<T>(result: PromiseSettledResult<T>): T {
+  if (result.status === 'rejected') throw result.reason;
+  return result.value;
 }
 
 function asksForPaths({ sources }: LoadedPipeline): boolean {

@@ -7,6 +7,7 @@ import type { Queues } from '../queue/queues.ts';
 import type { ForgeName, PipelineEvent } from '../runs/event.ts';
 import type { Deliveries, DeliveryHead } from './deliveries.ts';
 import type { Journal } from './journal.ts';
+import type { Pushes } from './pushes.ts';
 
 export interface Receipt {
   delivery: string;
@@ -24,6 +25,7 @@ export interface ReceiveDeps {
   forges: Map<ForgeName, Forge>;
   deliveries: Deliveries;
   queues: Pick<Queues, 'addEvent'>;
+  pushes: Pick<Pushes, 'tell'>;
   journal: Pick<Journal<AcceptedDelivery>, 'append' | 'pending'>;
   allowed(repository: string): boolean;
   now?: () => Date;
@@ -79,12 +81,15 @@ export function createReceive(deps: ReceiveDeps): ReceiveDelivery {
 }
 
 /** Puts an event into the queue and remembers its delivery. False: it was seen before and did not fail. */
-export function createEnqueue(deps: { deliveries: Pick<Deliveries, 'accept'>; queues: Pick<Queues, 'addEvent'> }) {
+export function createEnqueue(
+  deps: Pick<ReceiveDeps, 'queues' | 'pushes'> & { deliveries: Pick<Deliveries, 'accept'> },
+) {
   return async ({ head, event }: AcceptedDelivery): Promise<boolean> => {
-    // Both at once, for speed. The event goes in even for a duplicate: planning it again changes nothing, and if the
+    // All at once, for speed. The event goes in even for a duplicate: planning it again changes nothing, and if the
     // first try died between the two writes (and so was never answered), the redelivery is what heals it.
     const [{ tries, duplicate }] = await Promise.all([
       deps.deliveries.accept(head),
+      event.kind === 'push' && deps.pushes.tell(event, head.id),
       deps.queues.addEvent(eventId(head.forge, head.id, 1), { event, tries: 1 }),
     ]);
     if (tries > 1) await deps.queues.addEvent(eventId(head.forge, head.id, tries), { event, tries });

@@ -41,6 +41,21 @@ export function createTrigger({ planner, forges, allowed, isRefName }: TriggerDe
   };
 }
 
+/**
+ * Plans the event of a run anew, for one that never had a plan. `plannerOf`: one whose runs are re-runs of that run. Throws
+ * as a trigger does when the commit cannot be had.
+ */
+export function createReplan(plannerOf: (rerunOf: string) => Pick<Planner, 'plan'>) {
+  return async (record: RunRecord): Promise<RunRecord[]> => {
+    const event = { ...record.source, receivedAt: new Date().toISOString() };
+    try {
+      return (await plannerOf(record.id).plan(event, `rerun ${randomUUID()}`)).runs;
+    } catch (error) {
+      throw asInputError(error);
+    }
+  };
+}
+
 const NOT_THERE = ['commit-unknown', 'git-no-repository'];
 const NOT_FOR_US = ['git-refused', 'git-redirected'];
 

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createCatchUp } from '../../src/intake/catch-up.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type CatchUpDeps, createCatchUp } from '../../src/intake/catch-up.ts';
 import { PLANNERS, planFairly } from '../../src/intake/fair-planning.ts';
+import type { Git } from '../../src/git/git.ts';
+import type { Planner } from '../../src/intake/planner.ts';
 import { connectRedis } from '../../src/queue/connection.ts';
 import { EVENT_QUEUE, type EventPayload, consume } from '../../src/queue/queues.ts';
 import type { PipelineEvent } from '../../src/runs/event.ts';
@@ -32,6 +34,7 @@ const pushOf = (name: string, sha: string): PipelineEvent & { delivery: string }
 async function accepted(event: PipelineEvent & { delivery: string }): Promise<PipelineEvent & { delivery: string }> {
   const { delivery, repository, receivedAt } = event;
   await fixture.deliveries.accept({ id: delivery, forge: 'gitea', event: 'push', repository, receivedAt });
+  await fixture.pushes.tell(event, delivery);
   return event;
 }
 
@@ -118,34 +121,45 @@ it('a repository whose remote hangs holds up no other', async () => {
 });
 
 describe('catch-up', () => {
-  const looker = (everyMs = 1) =>
+  let name = 'late/app';
+  let repository: TestRepository;
+  let found: number;
+  let said: string[];
+  const looker = (more: Partial<CatchUpDeps> = {}) =>
     createCatchUp({
       redis: fixture.redis,
       forges: fixture.forges,
       git: fixture.git,
       allowed: () => true,
-      repositories: () => Promise.resolve(['gitea/late/app']),
-      isKnown: async (repository, branch, sha) =>
-        (await fixture.runs.store.list({ repository, branch, sha, limit: 1 })).runs.length > 0,
-      start: async (event, cause) => {
-        await fixture.planner.plan(event, cause);
-      },
+      repositories: () => Promise.resolve([`gitea/${name}`]),
+      pushes: fixture.pushes,
+      hasRun: async (of, branch, sha) =>
+        (await fixture.runs.store.list({ repository: of, branch, sha, limit: 1 })).runs.length > 0,
+      planner: fixture.planner,
+      onFound: () => found++,
       redeliver: () => Promise.resolve(),
-      everyMs,
+      everyMs: 3_600_000,
       graceMs: 0,
-      log: { info: () => undefined, warn: () => undefined },
+      log: { info: () => undefined, warn: (_, message) => said.push(message) },
+      ...more,
     });
   /** A look of one server, without those that it takes by itself. */
-  const look = async (): Promise<number> => {
-    await fixture.redis.del('ig:heads-turn:gitea/late/app');
-    const one = looker(3_600_000);
-    const found = await one.look();
+  const look = async (more: Partial<CatchUpDeps> = {}): Promise<number> => {
+    await fixture.redis.del(`ig:heads-turn:gitea/${name}`);
+    const one = looker(more);
+    const count = await one.look();
     one.close();
-    return found;
+    return count;
   };
-  let repository: TestRepository;
+  const repositoryOf = async (of: string): Promise<TestRepository> => {
+    name = of;
+    return fixture.repository(of);
+  };
   beforeAll(async () => {
-    repository = await fixture.repository('late/app');
+    repository = await repositoryOf('late/app');
+  });
+  beforeEach(() => {
+    [name, found, said] = ['late/app', 0, []];
   });
 
   it('only remembers at the first look', async () => {
@@ -159,15 +173,16 @@ describe('catch-up', () => {
     expect(await look()).toBe(1);
     expect(await look()).toBe(0);
     expect(await runsOf(sha)).toMatchObject([{ foundBy: 'catch-up' }]);
+    expect(found).toBe(1);
   });
 
   it('makes one run when two servers look', async () => {
     const sha = await repository.commit({ 'file.txt': '2' });
     await fixture.redis.del('ig:heads-turn:gitea/late/app');
-    const two = [looker(3_600_000), looker(3_600_000)];
-    const found = await Promise.all(two.map((one) => one.look()));
+    const two = [looker(), looker()];
+    const counts = await Promise.all(two.map((one) => one.look()));
     for (const one of two) one.close();
-    expect([...found].sort()).toEqual([0, 1]);
+    expect([...counts].sort()).toEqual([0, 1]);
     expect(await runsOf(sha)).toHaveLength(1);
   });
 
@@ -177,8 +192,20 @@ describe('catch-up', () => {
     expect(await look()).toBe(0);
     expect(await runsOf(event.sha ?? '')).toHaveLength(1);
     const skipped = await repository.commit({ 'file.txt': '4' }, { message: '[ci skip] later' });
-    await look();
+    expect(await look()).toBe(0);
     expect(await runsOf(skipped)).toEqual([]);
+    expect(found).toBe(0);
+  });
+
+  it('does not ask for what a delivery told of, though it led to nothing or is not planned yet', async () => {
+    const other = await repositoryOf('late/nothing');
+    await other.commit({ 'file.txt': '1' });
+    await look();
+    await accepted(pushOf(name, await other.commit({ 'file.txt': '2' })));
+    const settled: string[] = [];
+    const planner = { settle: (event: PipelineEvent) => (settled.push(event.ref), Promise.resolve({ runs: [] })) };
+    expect(await look({ planner, graceMs: 600_000 })).toBe(0);
+    expect(settled).toEqual([]);
   });
 
   it('gives its run to the delivery that comes after all, and another push of the commit runs again', async () => {
@@ -191,5 +218,73 @@ describe('catch-up', () => {
     expect(await runsOf(sha)).toHaveLength(1);
     await fixture.planner.handle(await accepted(pushOf('late/app', sha)), 1);
     expect(await runsOf(sha)).toHaveLength(2);
+  });
+
+  it('and a delivery that comes upon the same push at once make one run', async () => {
+    const sha = await repository.commit({ 'file.txt': '6' });
+    let arrived: (PipelineEvent & { delivery: string }) | undefined;
+    // The delivery comes, and is planned, while catch-up fetches.
+    const settle: Planner['settle'] = async (...push) => {
+      arrived = await accepted(pushOf('late/app', sha));
+      await fixture.planner.handle(arrived, 1);
+      return fixture.planner.settle(...push);
+    };
+    await look({ planner: { settle } });
+    const runs = await runsOf(sha);
+    expect(runs).toHaveLength(1);
+    expect(await fixture.deliveries.get(arrived?.delivery ?? '')).toMatchObject({ runs: [runs[0]?.id] });
+  });
+
+  it('remembers all heads of a first look or none', async () => {
+    const other = await repositoryOf('late/first');
+    for (const branch of ['one', 'two', 'three']) await other.commit(GREEN, { branch });
+    // As one cut off at any write.
+    const writes: number[] = [];
+    const redis = new Proxy(fixture.redis, {
+      get: (target, property) =>
+        property === 'hset'
+          ? (key: string, heads: Record<string, string>) => {
+              writes.push(Object.keys(heads).length);
+              return target.hset(key, heads);
+            }
+          : (Reflect.get(target, property) as unknown),
+    });
+    await look({ redis });
+    expect(writes).toEqual([3]);
+  });
+
+  it('a branch that cannot be planned ends in a run that says so, and the others are found', async () => {
+    const other = await repositoryOf('late/bad');
+    await other.commit(GREEN);
+    await look();
+    const bad = await other.commit({ '.impgem.yml': Buffer.alloc(7 * 1024 ** 2, 'x') }, { branch: 'a-bad' });
+    const good = await other.commit(GREEN, { branch: 'b-good' });
+    expect(await look()).toBe(2);
+    expect(await runsOf(bad)).toMatchObject([{ state: 'errored', foundBy: 'catch-up' }]);
+    expect(await runsOf(good)).toHaveLength(1);
+    expect(await look()).toBe(0);
+  });
+
+  it('a branch that may pass is tried at three looks', async () => {
+    const other = await repositoryOf('late/again');
+    await other.commit(GREEN);
+    await look();
+    const sha = await other.commit({ 'file.txt': '1' });
+    await fixture.redis.del(`ig:heads-turn:gitea/${name}`);
+    const lsRemote: Git['lsRemote'] = async (...remote) => {
+      const refs = await fixture.git.lsRemote(...remote);
+      // The list of branches comes, and no commit.
+      fixture.remote.cut = true;
+      return refs;
+    };
+    const one = looker({ git: { lsRemote } });
+    for (let count = 0; count < 3; count++) {
+      expect(await runsOf(sha)).toEqual([]);
+      await fixture.redis.del(`ig:heads-turn:gitea/${name}`);
+      await one.look().finally(() => (fixture.remote.cut = false));
+    }
+    one.close();
+    expect(await runsOf(sha)).toMatchObject([{ state: 'errored' }]);
+    expect(said).toHaveLength(2);
   });
 });

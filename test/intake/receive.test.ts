@@ -4,6 +4,7 @@ import { createAllowList } from '../../src/intake/allow-list.ts';
 import { createDeliveries } from '../../src/intake/deliveries.ts';
 import { type Journal, openJournal } from '../../src/intake/journal.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../../src/intake/receive.ts';
+import { createPushes } from '../../src/intake/pushes.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { EVENT_QUEUE, type EventPayload, type Queues, consume, createQueues } from '../../src/queue/queues.ts';
 import { signDelivery } from '../support/fake-forge.ts';
@@ -34,6 +35,7 @@ beforeEach(async () => {
     forges: fixture.forges,
     deliveries: createDeliveries(quick),
     queues,
+    pushes: createPushes(quick),
     journal,
     allowed: createAllowList('gitea/ann/*'),
   });
@@ -131,7 +133,7 @@ describe('while Redis is away', () => {
     const back = new Promise((resolve) => quick.once('ready', resolve));
     await fixture.server.start();
     await back;
-    const enqueue = createEnqueue({ deliveries: createDeliveries(quick), queues });
+    const enqueue = createEnqueue({ deliveries: createDeliveries(quick), queues, pushes: createPushes(quick) });
     await journal.replay(async (entry) => {
       await enqueue(entry);
     });

@@ -7,9 +7,9 @@ import type { Settings } from '../../src/config/schema.ts';
 import type { Forge } from '../../src/forges/forge.ts';
 import { createForges } from '../../src/forges/forges.ts';
 import { type Git, createGit } from '../../src/git/git.ts';
-import { createCaughtUp } from '../../src/intake/catch-up.ts';
 import { type Deliveries, createDeliveries } from '../../src/intake/deliveries.ts';
 import { type Planner, createPlanner } from '../../src/intake/planner.ts';
+import { type Pushes, createPushes } from '../../src/intake/pushes.ts';
 import { createLogStore } from '../../src/logs/log-store.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { createArchive } from '../../src/runs/archive.ts';
@@ -29,6 +29,7 @@ export interface IntakeFixture {
   git: Git;
   runs: Runs;
   deliveries: Deliveries;
+  pushes: Pushes;
   planner: Planner;
   /** A planner with a git of its own, which waits so long for a remote. */
   patientPlanner(fetchTimeoutMs: number): Planner;
@@ -69,12 +70,13 @@ export async function startIntake(): Promise<IntakeFixture> {
     log,
   });
   const deliveries = createDeliveries(redis);
+  const pushes = createPushes(redis);
   const planning = {
     forges,
     git,
     lifecycle: runs.lifecycle,
     deliveries,
-    caughtUp: createCaughtUp(runs.store),
+    pushes,
     logs: createLogStore(join(folder.path, 'logs')),
     jobTimeoutMs: 60_000,
     log,
@@ -91,6 +93,7 @@ export async function startIntake(): Promise<IntakeFixture> {
     git,
     runs,
     deliveries,
+    pushes,
     planner,
     patientPlanner: (fetchTimeoutMs) => createPlanner({ ...planning, git: gitFor(fetchTimeoutMs) }),
     repository: (name) => makeRepository(join(folder.path, 'git'), name),
