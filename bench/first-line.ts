@@ -25,8 +25,8 @@ const inDocker = (slots: number) => ({ IMPGEM_EXECUTOR: 'docker', IMPGEM_WARM_SL
 const DOCKER: Case[] = [
   { name: 'docker', settings: inDocker(2), restMs: REST_MS, barMs: 150 },
   { name: 'docker_no_rest', settings: inDocker(2), restMs: 0 },
-  // A network is there, and no container of the image.
-  { name: 'docker_other_image', settings: inDocker(2), restMs: REST_MS, barMs: 350, images: [BASE_IMAGE, OTHER_IMAGE] },
+  // Each image has a slot.
+  { name: 'docker_two_images', settings: inDocker(2), restMs: REST_MS, barMs: 350, images: [BASE_IMAGE, OTHER_IMAGE] },
   // Nothing is there.
   { name: 'docker_cold', settings: inDocker(0), restMs: REST_MS, barMs: 350 },
 ];

@@ -197,14 +197,15 @@ export const SettingsSchema = Type.Object(
     }),
     IMPGEM_PULL_POLICY: Type.Union([Type.Literal('missing'), Type.Literal('always')], {
       default: 'missing',
-      description: 'When images are pulled.',
+      description:
+        'When images are pulled. With `always`, nothing is kept warm of an image that is named by its tag alone.',
     }),
     IMPGEM_WARM_SLOTS: Type.Integer({
       default: 2,
       minimum: 0,
       maximum: 32,
       description:
-        'Jobs whose network and first containers a docker worker keeps ready, so that a push does not wait for them.',
+        'Jobs whose network and first containers a docker worker keeps ready, of the images of its last jobs, so that a push does not wait for them.',
     }),
     IMPGEM_SANDBOX_MOUNTS: Type.Optional(
       Type.String({ description: 'More host folders that sandbox steps may read, comma-separated.' }),

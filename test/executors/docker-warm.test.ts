@@ -2,8 +2,10 @@
 import { execa } from 'execa';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
+import type { ExecutorParts } from '../../src/executors/docker/parts.ts';
+import { createWarmSlots } from '../../src/executors/docker/warm-slots.ts';
 import type { Executor, JobContext } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { contextOf, recordOutput, taskOf } from './conformance/job.ts';
@@ -32,16 +34,60 @@ async function context(extra: Partial<JobContext> = {}): Promise<JobContext> {
 }
 
 /** Runs one job so that its image is known, and waits until a slot is warm. */
-async function warmUp(): Promise<void> {
-  const job = await executor.prepare(await context());
+async function warmUp(image = BASE_IMAGE): Promise<void> {
+  const job = await executor.prepare(await context({ image }));
   await job.dispose();
-  // The engine tells when the last of the waiting containers runs.
-  const filter = ['--filter', `label=dev.impgem.instance=${bench.options.instance}`, '--filter', 'event=start'];
-  const events = execa('docker', ['events', '--since', '1', ...filter, '--filter', 'label=dev.impgem.step=warm'], {
-    reject: false,
+  await untilWarm(image);
+}
+
+/** Settles when one slot of each of these images, and no other, waits with all its containers. */
+async function untilWarm(...images: string[]): Promise<void> {
+  const filter = ['--filter', `label=dev.impgem.instance=${bench.options.instance}`];
+  const events = execa('docker', ['events', '--since', '1', ...filter], { reject: false });
+  for await (const line of events)
+    if (line.includes('container start') && (await warmImages()).sort().join() === images.sort().join()) events.kill();
+}
+
+async function warmImages(): Promise<string[]> {
+  const all = await containers('label=dev.impgem.slot');
+  const holders = all.filter(({ name }) => name.startsWith('impgem-warm.'));
+  const waiting = (slot: string) => all.filter((one) => one.slot === slot && one.step === 'warm').length;
+  return holders.filter(({ slot }) => waiting(slot) === 3).map(({ image }) => image);
+}
+
+/** The same image by another name, which is another image to whoever keeps containers of it. */
+async function otherImage(): Promise<string> {
+  const name = `impgem-test-warm:${bench.options.instance}`;
+  await execa('docker', ['tag', BASE_IMAGE, name]);
+  onTestFinished(async () => {
+    await execa('docker', ['rmi', name]);
   });
-  let seen = 0;
-  for await (const line of events) if (line.includes('start') && ++seen === 3) events.kill();
+  return name;
+}
+
+/** Those of this bench that run, as `filter` says. */
+async function containers(filter: string): Promise<{ name: string; image: string; slot: string; step: string }[]> {
+  const args = ['--filter', `label=dev.impgem.instance=${bench.options.instance}`, '--filter', filter];
+  const format = '{{.Names}}|{{.Image}}|{{.Label "dev.impgem.slot"}}|{{.Label "dev.impgem.step"}}';
+  const lines = (await execa('docker', ['ps', ...args, '--format', format])).stdout.split('\n').filter(Boolean);
+  return lines.map((line) => {
+    const [name = '', image = '', slot = '', step = ''] = line.split('|');
+    return { name, image, slot, step };
+  });
+}
+
+/** The containers that hold the networks of jobs. */
+async function holders(): Promise<string[]> {
+  return (await containers('name=impgem-job.')).map(({ name, image }) => `${name} ${image}`);
+}
+
+/** Gives the slot that the job was in. */
+async function runOne(image: string): Promise<string | undefined> {
+  const job = await executor.prepare(await context({ image }));
+  expect(await job.start(taskOf('true'), recordOutput(), { signal })).toMatchObject({ code: 0 });
+  const [holder] = await containers('name=impgem-job.');
+  await job.dispose();
+  return holder?.slot;
 }
 
 it('says in which image a job runs also when its containers were there before it', async () => {
@@ -70,8 +116,7 @@ it('runs the first steps of a job in containers that were warm, in its own folde
   filled();
   expect(await running).toMatchObject({ code: 0 });
   expect(output.text()).toBe('from the commitfrom the cachepacked refused\n');
-  const names = await execa('docker', ['ps', '--format', '{{.Names}}']);
-  expect(names.stdout).toContain(`impgem-job.${mine.owner.run}.${mine.owner.job}.1`);
+  expect(await holders()).toEqual([`impgem-job.${mine.owner.run}.${mine.owner.job}.1 ${BASE_IMAGE}`]);
   const second = recordOutput();
   await job.start(taskOf('cat made'), second, { signal });
   expect(second.text()).toBe('made\n');
@@ -128,4 +173,62 @@ it('leaves a warm slot alone when the workspace is in use already', async () => 
   await job.start(taskOf('cat early'), output, { signal });
   expect(output.text()).toBe('x');
   await job.dispose();
+});
+
+it("gives a job no slot of another image: a stranger's programs ran in it", async () => {
+  const image = await otherImage();
+  await warmUp(image);
+  const job = await executor.prepare(await context());
+  expect(await holders()).toEqual([expect.stringContaining(` ${BASE_IMAGE}`)]);
+  await job.dispose();
+});
+
+it('keeps a slot of each image that jobs take turns with', async () => {
+  await executor.close();
+  executor = await createDockerExecutor({ ...bench.options, warmSlots: 2 });
+  const image = await otherImage();
+  await runOne(image);
+  await untilWarm(BASE_IMAGE, image);
+  for (const next of [BASE_IMAGE, image]) {
+    const warm = (await containers('name=impgem-warm.')).find((one) => one.image === next);
+    expect(await runOne(next)).toBe(warm?.slot);
+    await untilWarm(BASE_IMAGE, image);
+  }
+});
+
+it('makes a new slot for one that somebody ended, and gives no job the dead one', async () => {
+  await warmUp();
+  const [old] = await containers('name=impgem-warm.');
+  await execa('docker', ['kill', old?.name ?? '']);
+  await untilWarm(BASE_IMAGE);
+  expect((await containers('name=impgem-warm.'))[0]?.name).not.toBe(old?.name);
+  const job = await executor.prepare(await context());
+  const output = recordOutput();
+  expect(await job.start(taskOf('echo alive'), output, { signal })).toMatchObject({ code: 0 });
+  await job.dispose();
+});
+
+it('takes the name of a job from what a dead worker left under it', async () => {
+  await warmUp();
+  const mine = await context();
+  const name = `impgem-job.${mine.owner.run}.${mine.owner.job}.${mine.owner.attempt}`;
+  await execa('docker', ['create', '--name', name, BASE_IMAGE]);
+  const job = await executor.prepare(mine);
+  expect(await job.start(taskOf('true'), recordOutput(), { signal })).toMatchObject({ code: 0 });
+  expect(await holders()).toEqual([`${name} ${BASE_IMAGE}`]);
+  await job.dispose();
+});
+
+it('keeps nothing warm of a tag that is to be pulled each time, but of an image that is named for good', () => {
+  const asked: string[] = [];
+  const quiet = (): Promise<void> => {
+    asked.push('to make one');
+    return new Promise(() => undefined);
+  };
+  const parts = { options: { ...bench.options, pullPolicy: 'always' }, starts: { quiet } } as unknown as ExecutorParts;
+  const warm = createWarmSlots(parts, 1, () => undefined);
+  warm.use(BASE_IMAGE);
+  expect(asked).toEqual([]);
+  warm.use(`${BASE_IMAGE}@sha256:${'0'.repeat(64)}`);
+  expect(asked).toEqual(['to make one']);
 });

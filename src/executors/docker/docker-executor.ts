@@ -38,7 +38,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? [], ownImage);
   const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => {
     rules.forget();
-    warm.check().catch(report);
+    warm.refill();
   });
   const starts = createStartQueue();
   const report = options.onProblem ?? (() => undefined);
@@ -85,8 +85,9 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
     async prepare(job) {
       // Before anything is awaited: a warm slot brings the job's folders with it.
       const claimed = warm.claim(job);
+      const place = claimed ?? (await tellUnreachable(newSlot(job)));
       warm.use(job.image);
-      return openJob(job, claimed ?? (await tellUnreachable(newSlot(job)))).sandbox;
+      return openJob(claimed ? { ...job, ready: both(job.ready, claimed.named) } : job, place).sandbox;
     },
     async adopt(job) {
       const slot = await tellUnreachable(adoptSlot(parts, job));
@@ -111,6 +112,13 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
       engine.close();
     },
   };
+}
+
+/** Whoever awaits it hears of a failure; nobody need. */
+function both(...promises: Promise<void>[]): Promise<void> {
+  const all = Promise.all(promises).then(() => undefined);
+  all.catch(() => undefined);
+  return all;
 }
 
 /** A failed question is asked again. */

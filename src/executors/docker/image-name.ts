@@ -29,3 +29,8 @@ export function parseImageName(text: string): ImageName {
   const version = tag === undefined && digest === undefined ? ':latest' : `${tag ?? ''}${digest ?? ''}`;
   return { full: `${name}${version}`, registry: isHost ? host : 'docker.io' };
 }
+
+/** Names one image for good; a tag may mean another tomorrow. */
+export function isPinned(image: string): boolean {
+  return image.includes('@sha256:');
+}

@@ -120,16 +120,28 @@ async function createHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | 
         log: 'none',
       }),
     };
-    try {
-      return await parts.docker.createContainer(options);
-    } catch (error) {
-      if (statusOf(error) !== 409) throw error;
-      // Of the same attempt, left by a worker that died while it prepared it.
-      await parts.docker.getContainer(name).remove({ force: true, v: true });
-      return await parts.docker.createContainer(options);
-    }
+    return takingName(parts, name, () => parts.docker.createContainer(options));
   });
   return holder.id;
+}
+
+/** Of the same attempt there may be one, left by a worker that died while it prepared it. */
+async function takingName<T>({ docker }: ExecutorParts, name: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (statusOf(error) !== 409) throw error;
+    await docker.getContainer(name).remove({ force: true, v: true });
+    return call();
+  }
+}
+
+/** Says on the engine whose a slot is that was made before its job: labels cannot be added, a name can be changed. */
+export async function nameHolder(parts: ExecutorParts, { holderId }: Slot, owner: JobOwner): Promise<void> {
+  const name = holderName(owner);
+  await engineCall('name the container that holds the network of a job', () =>
+    takingName(parts, name, () => parts.docker.getContainer(holderId).rename({ name })),
+  );
 }
 
 async function startHolder({ docker }: ExecutorParts, { holderId, image }: Slot): Promise<void> {

@@ -6,18 +6,24 @@ import { mkdirSync, renameSync, statSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobContext, UpcomingTask } from '../executor.ts';
+import { isPinned } from './image-name.ts';
 import type { Note } from './images.ts';
-import { holderName } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
-import { isRunning } from './engine-loss.ts';
-import { createSlot, newSlotId, removeSlot, type Slot } from './slot.ts';
+import { createSlot, nameHolder, newSlotId, removeSlot, type Slot } from './slot.ts';
 import { createWaitingSteps, type WaitingSteps } from './waiting-steps.ts';
 
 export interface WarmSlot {
   slot: Slot;
   waiting: WaitingSteps;
   /** Where what is said of its images goes from now on; absent: to its job already. */
-  tellTo?: (job: Pick<JobContext, 'image' | 'note'>) => void;
+  tellTo?: (note: Note) => void;
+  /** Aborted when the container that holds its network has ended while no job had it. */
+  ended?: AbortSignal;
+}
+
+export interface ClaimedSlot extends WarmSlot {
+  /** Settles when the engine, too, knows whose it is; rejects when it cannot be told: then no reaper would spare it. */
+  named: Promise<void>;
 }
 
 export interface WarmSlots {
@@ -25,11 +31,11 @@ export interface WarmSlots {
    * A slot that is the job's from now on, or undefined. Its folders are moved before this returns: whoever fills the
    * workspace must begin after.
    */
-  claim(job: JobContext): WarmSlot | undefined;
-  /** An image that jobs use: containers of the last one are kept warm. */
+  claim(job: JobContext): ClaimedSlot | undefined;
+  /** The image of a job: what is kept warm is what the last jobs, as many as there are slots, would have needed. */
   use(image: string): void;
-  /** Lets go of slots whose containers died with their engine, and makes new ones. */
-  check(): Promise<void>;
+  /** Makes what is missing: the engine answers, at first or again. */
+  refill(): void;
   /** Ids of slots that wait for a job or are being made. */
   ids(): string[];
   close(): Promise<void>;
@@ -48,18 +54,19 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   const unfinished = new Set<string>();
   let refilling: Promise<void> | undefined;
   let again = false;
-  let image: string | undefined;
+  /** Images of the slots that are to be there, the most recently used first. */
+  let images: string[] = [];
   let closed = false;
 
   function plan(): void {
     again = true;
-    refilling ??= refill()
+    refilling ??= makeAll()
       .catch(onError)
       .finally(() => (refilling = undefined));
   }
 
   /** At once, since the next push may come while the job runs; but whatever a job waits for goes first. */
-  async function refill(): Promise<void> {
+  async function makeAll(): Promise<void> {
     while (again) {
       again = false;
       while (await addOne());
@@ -69,12 +76,12 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   /** One container more: for all slots the first before any gets its second. False when nothing is missing. */
   async function addOne(): Promise<boolean> {
     await parts.starts.quiet(QUIET_MS);
-    if (isClosed() || size === 0 || image === undefined) return false;
-    const wanted = image;
-    const stale = ready.find(({ slot }) => slot.image !== wanted);
+    if (isClosed()) return false;
+    const stale = ready.find(({ slot, ended }) => ended?.aborted || isSurplus(slot.image));
+    const missing = images.find((image) => countOf(image, imagesOf(ready)) < countOf(image, images));
     const poor = ready.find(({ slot }) => slot.containers.size < WAITING);
     if (stale) await discard(stale);
-    else if (ready.length < size) await make(wanted);
+    else if (missing !== undefined) await make(missing);
     else if (poor) {
       take(poor);
       await addWaiting(poor);
@@ -82,14 +89,18 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     return true;
   }
 
+  function isSurplus(image: string): boolean {
+    return countOf(image, imagesOf(ready)) > countOf(image, images);
+  }
+
   async function make(of: string): Promise<void> {
     const id = newSlotId();
     unfinished.add(id);
     try {
-      const slot = await createSlot(parts, { id, image: of });
-      const said = rememberNotes(of);
+      const said = rememberNotes();
+      const slot = await createSlot(parts, { id, image: of, note: said.note });
       const waiting = createWaitingSteps(parts, slot, of, said.note);
-      await addWaiting({ slot, waiting, tellTo: said.tellTo });
+      await addWaiting({ slot, waiting, tellTo: said.tellTo, ended: watchEnd(slot) });
     } finally {
       unfinished.delete(id);
     }
@@ -109,6 +120,14 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     } finally {
       unfinished.delete(slot.id);
     }
+  }
+
+  /** With its engine, or by somebody's hand: a job that claimed it then would be lost. */
+  function watchEnd({ holderId }: Slot): AbortSignal {
+    const { signal } = parts.events.watch(holderId);
+    signal.addEventListener('abort', plan, { once: true });
+    void parts.events.look(holderId);
+    return signal;
   }
 
   async function discard(warm: WarmSlot): Promise<void> {
@@ -134,30 +153,20 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 
   return {
     claim(job) {
-      const at = Math.max(
-        0,
-        ready.findIndex((warm) => warm.slot.image === job.image),
-      );
-      const warm = ready[at];
+      // Of another image never, not even for its network: programs of a stranger's image run in its containers.
+      const warm = ready.find(({ slot, ended }) => slot.image === job.image && !ended?.aborted);
       if (!warm || !moveFolders(warm.slot, job)) return undefined;
-      ready.splice(at, 1);
-      warm.tellTo?.(job);
-      // So that the engine, too, knows whose it is: labels cannot be added, a name can be changed.
-      parts.docker
-        .getContainer(warm.slot.holderId)
-        .rename({ name: holderName(job.owner) })
-        .catch(onError);
-      return warm;
+      take(warm);
+      warm.tellTo?.(job.note);
+      return { ...warm, named: nameHolder(parts, warm.slot, job.owner) };
     },
-    use(used) {
-      image = used;
+    use(image) {
+      // What a tag means is asked at each job then; what was made before it may be of yesterday's image.
+      if (parts.options.pullPolicy === 'always' && !isPinned(image)) return;
+      images = images.length === 0 ? Array.from({ length: size }, () => image) : [image, ...images].slice(0, size);
       plan();
     },
-    async check() {
-      for (const warm of [...ready])
-        if (!(await isRunning(parts, warm.slot.holderId)) && ready.includes(warm)) await discard(warm);
-      plan();
-    },
+    refill: plan,
     ids: () => [...unfinished, ...ready.map((warm) => warm.slot.id)],
     async close() {
       closed = true;
@@ -167,15 +176,23 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   };
 }
 
+function imagesOf(slots: WarmSlot[]): string[] {
+  return slots.map(({ slot }) => slot.image);
+}
+
+function countOf(image: string, images: string[]): number {
+  return images.filter((other) => other === image).length;
+}
+
 /** A job's log says which image it ran in, whenever the containers were made. */
-function rememberNotes(image: string): { note: Note; tellTo: NonNullable<WarmSlot['tellTo']> } {
+function rememberNotes(): { note: Note; tellTo: NonNullable<WarmSlot['tellTo']> } {
   const lines: string[] = [];
   let note: Note = (line) => void lines.push(line);
   return {
     note: (line) => note(line),
-    tellTo(job) {
-      note = job.note;
-      if (job.image === image) for (const line of lines) job.note(line);
+    tellTo(to) {
+      note = to;
+      for (const line of lines) to(line);
     },
   };
 }
