@@ -1,11 +1,19 @@
-import { type Consumer, jobQueueName, labelsOfQueue } from '../queue/queues.ts';
+import { messageOf } from '../errors.ts';
+import { type Consumer, type TicketPayload, jobQueueName, labelsOfQueue } from '../queue/queues.ts';
+import { createSlots } from './slots.ts';
 
 export interface JobConsumersDeps {
   /** The worker's own. */
   labels: readonly string[];
+  /** How many jobs at once, whatever queues they come from. */
+  limit: number;
   /** Queues with labels that there are. */
   all: () => Promise<string[]>;
-  consume: (queue: string) => Consumer;
+  /** `handle` gives back ms after which the ticket is there again, for us or others. */
+  consume: (queue: string, handle: (ticket: TicketPayload) => Promise<number | undefined>) => Consumer;
+  /** Claims the job and runs it to its end. Throws when it could not be claimed. */
+  take: (ticket: TicketPayload) => Promise<void>;
+  onError: (message: string) => void;
 }
 
 /** What a worker takes jobs from: the queue without labels, and those whose labels it has. */
@@ -14,25 +22,48 @@ export interface JobConsumers {
   serve: (queue: string) => void;
   /** Serves what there is now, and lets go of queues that are no more. To be called now and then: news may be missed. */
   follow(): Promise<void>;
-  /** One ticket more may come, as a blocking read is under way: see `isPaused`. */
+  /** One ticket more may come, as a blocking read is under way: it is put back. */
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** What still comes is to be put back, for another worker or for later. */
-  isPaused(): boolean;
   close(): Promise<void>;
 }
 
-export function createJobConsumers({ labels, all, consume }: JobConsumersDeps): JobConsumers {
+/** After which a ticket that came to a worker that takes none is there for others. */
+const PUT_BACK_MS = 50;
+/** After which one that could not be claimed (Redis takes no writes, the run changes too quickly) is tried again. */
+const UNCLAIMED_MS = 1000;
+
+export function createJobConsumers({ labels, limit, all, consume, take, onError }: JobConsumersDeps): JobConsumers {
   const consumers = new Map<string, Consumer>();
+  const slots = createSlots(limit);
   let paused = false;
-  const each = async (what: (consumer: Consumer) => Promise<void>): Promise<void> => {
-    await Promise.all([...consumers.values()].map(what));
+  /** One queue alone is bounded by its consumer, which goes from ticket to ticket quicker when it is not stopped. */
+  const gate = async (): Promise<void> => {
+    const shut = paused || (consumers.size > 1 && slots.free() === 0);
+    await Promise.all([...consumers.values()].map((one) => (shut ? one.pause() : one.resume())));
+  };
+  const gateSoon = (): void => void gate().catch((error: unknown) => onError(messageOf(error)));
+  const handle = async (queue: string, ticket: TicketPayload): Promise<number | undefined> => {
+    if (paused || !slots.enter(queue)) return PUT_BACK_MS;
+    gateSoon();
+    try {
+      await take(ticket);
+      return undefined;
+    } catch (error) {
+      onError(`job ${ticket.job} of run ${ticket.run} could not be claimed: ${messageOf(error)}`);
+      return UNCLAIMED_MS;
+    } finally {
+      slots.leave();
+      gateSoon();
+    }
   };
   const serve = (queue: string): void => {
     if (consumers.has(queue) || !labelsOfQueue(queue).every((label) => labels.includes(label))) return;
-    const consumer = consume(queue);
-    consumers.set(queue, consumer);
-    if (paused) void consumer.pause();
+    consumers.set(
+      queue,
+      consume(queue, (ticket) => handle(queue, ticket)),
+    );
+    gateSoon();
   };
   const base = jobQueueName([]);
   return {
@@ -46,16 +77,18 @@ export function createJobConsumers({ labels, all, consume }: JobConsumersDeps): 
       await Promise.all(gone.map(([, consumer]) => consumer.close()));
       // Read again: one that came back meanwhile found its consumer on its way out, or was served by a new one.
       for (const queue of gone.length > 0 ? await all() : there) serve(queue);
+      await gate();
     },
     async pause() {
       paused = true;
-      await each((consumer) => consumer.pause());
+      await gate();
     },
     async resume() {
       paused = false;
-      await each((consumer) => consumer.resume());
+      await gate();
     },
-    isPaused: () => paused,
-    close: () => each((consumer) => consumer.close()),
+    async close() {
+      await Promise.all([...consumers.values()].map((consumer) => consumer.close()));
+    },
   };
 }

@@ -53,8 +53,6 @@ async function openStores(
 
 const BEAT_MS = LEASE_MS / 5;
 const CLEAR_MS = 60_000;
-/** After which a ticket that came to a worker that takes none is there for others. */
-const PUT_BACK_MS = 50;
 /** When the worker stops: for what needs Redis, which may be away, and for jobs to be handed back (or to be ended first). */
 const LEAVE_MS = 1000;
 const HAND_BACK_MS = 20_000;
@@ -111,12 +109,6 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const detach = new AbortController();
   const running = new Set<Promise<void>>();
   const cleanings = new Set<Promise<void>>();
-  const take = async (ticket: TicketPayload): Promise<number | undefined> => {
-    if (consumers.isPaused()) return PUT_BACK_MS;
-    const held = await source.claim(ticket);
-    if (held) await track(held);
-    return undefined;
-  };
   const track = async (held: HeldJob): Promise<void> => {
     const runner = createJobRunner({
       executor,
@@ -142,12 +134,18 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
 
   const consumers = createJobConsumers({
     labels,
+    limit: settings.IMPGEM_CONCURRENCY,
     all: () => runs.queues.labelled.all(),
-    consume: (queue) =>
+    consume: (queue, handle) =>
       consume<TicketPayload>(
         { name: queue, redis: blocking, concurrency: settings.IMPGEM_CONCURRENCY, lockMs: LEASE_MS, onError },
-        take,
+        handle,
       ),
+    async take(ticket) {
+      const held = await source.claim(ticket);
+      if (held) await track(held);
+    },
+    onError,
   });
   const presence = createPresence({
     workers: runs.workers,

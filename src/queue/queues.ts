@@ -1,6 +1,6 @@
 /** The BullMQ queues, their payloads and their rules, in one place. Payloads hold ids and events only, never a secret. */
 import { DelayedError, type Job, Queue, Worker } from 'bullmq';
-import type { Redis } from './connection.ts';
+import { type Redis, isRedisFull } from './connection.ts';
 import { type LabelQueues, createLabelQueues } from './label-queues.ts';
 import { messageOf } from '../errors.ts';
 import type { PipelineEvent } from '../runs/event.ts';
@@ -32,7 +32,7 @@ export interface StatusPayload {
 export interface Queues {
   addEvent(id: string, payload: EventPayload): Promise<void>;
   addTicket(ticket: TicketPayload, options: TicketOptions): Promise<void>;
-  /** Whether a ticket of this fence waits or is being served. */
+  /** Whether a ticket of this fence waits or is being served. One that failed makes room for another. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
   addStatus(line: string, payload: StatusPayload): Promise<void>;
   labelled: Pick<LabelQueues, 'all' | 'forgetUnused'>;
@@ -105,13 +105,18 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
       await open(name).add('job', ticket, {
         jobId: ticketId(ticket),
         priority: ticket.turn,
+        // A ticket that is kept keeps out the next one of the same job and fence.
+        removeOnFail: true,
         ...(delayMs > 0 ? { delay: delayMs } : {}),
       });
     },
     async hasTicket(ticket, labels) {
       const name = jobQueueName(labels);
       if (labels.length > 0) await labelled.keep(name);
-      return (await open(name).getJob(ticketId(ticket))) !== undefined;
+      const queue = open(name);
+      const state = await queue.getJobState(ticketId(ticket));
+      if (state === 'failed') await queue.remove(ticketId(ticket));
+      return state !== 'failed' && state !== 'unknown';
     },
     async addStatus(line, payload) {
       // One post at a time of each line; what changes meanwhile is looked at once more afterwards.
@@ -172,6 +177,9 @@ export interface ConsumeOptions {
   onError: (message: string) => void;
 }
 
+/** Before Redis is asked again that is away or takes no writes. */
+const RETRY_MS = 1000;
+
 /** Serves a queue. */
 export function consume<P>(
   { name, redis, concurrency, lockMs, onError }: ConsumeOptions,
@@ -189,7 +197,6 @@ export function consume<P>(
       connection: redis,
       prefix: PREFIX,
       concurrency,
-      skipVersionCheck: true,
       lockDuration: lockMs,
       stalledInterval: lockMs / 2,
       // Our own fences make a second delivery harmless, so a stalled ticket is never thrown away.
@@ -197,15 +204,33 @@ export function consume<P>(
       removeOnComplete: { count: 0 },
       removeOnFail: { count: 1000 },
       drainDelay: 5,
-      runRetryDelay: 1000,
+      runRetryDelay: RETRY_MS,
     },
   );
+  let paused = false;
+  let rest: NodeJS.Timeout | undefined;
   worker.on('error', (error) => {
     onError(`queue ${name}: ${messageOf(error)}`);
+    // It would ask for the next one again at once, thousands of times a second.
+    if (!isRedisFull(error) || rest !== undefined) return;
+    void worker.pause(true);
+    rest = setTimeout(() => {
+      rest = undefined;
+      if (!paused) void worker.resume();
+    }, RETRY_MS);
   });
   return {
-    close: (force = false) => worker.close(force),
-    pause: () => worker.pause(true),
-    resume: () => worker.resume(),
+    close(force = false) {
+      clearTimeout(rest);
+      return worker.close(force);
+    },
+    pause() {
+      paused = true;
+      return worker.pause(true);
+    },
+    async resume() {
+      paused = false;
+      if (rest === undefined) await worker.resume();
+    },
   };
 }

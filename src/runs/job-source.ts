@@ -1,5 +1,8 @@
 /** A worker's side of the lifecycle: claims a ticket, keeps the lease, batches the news of steps, hears of cancels. */
-import { LostJobError } from '../errors.ts';
+import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { InfrastructureError, LostJobError, messageOf } from '../errors.ts';
+import { isRedisAway, isRedisFull } from '../queue/connection.ts';
 import type { TicketPayload } from '../queue/queues.ts';
 import type { Turns } from '../queue/turns.ts';
 import type { Assignment, HeldJob, StateReporter } from '../worker/ports.ts';
@@ -18,8 +21,6 @@ export interface JobSource {
   beat(): Promise<void>;
   /** The run has something to end: look whether it is ours. */
   check(run: string): Promise<void>;
-  /** Runs and jobs held now. */
-  held(): Lease[];
 }
 
 export interface JobSourceDeps {
@@ -38,6 +39,32 @@ interface Holding {
   lost: boolean;
 }
 
+const FIRST_DELAY_MS = 100;
+const MAX_DELAY_MS = 3000;
+
+/**
+ * What became of a job stays what it is while Redis takes no writes: it is written when it can be. Whether a try was
+ * written all the same does not matter, as the next one then finds the job no longer ours.
+ */
+async function untilWritten<T>(write: () => Promise<T>, onError: (message: string) => void): Promise<T> {
+  for (let delay = FIRST_DELAY_MS; ; delay = Math.min(delay * 2, MAX_DELAY_MS)) {
+    try {
+      return await write();
+    } catch (error) {
+      const canHelp =
+        isRedisFull(error) || isRedisAway(error) || (error instanceof InfrastructureError && error.retryable);
+      if (!canHelp) throw error;
+      onError(`could not be written and is tried again: ${messageOf(error)}`);
+      await setTimeout(delay);
+    }
+  }
+}
+
+function lose(holding: Holding): void {
+  holding.lost = true;
+  holding.cancel.abort(new LostJobError(`Job ${holding.lease.job} of run ${holding.lease.run}`));
+}
+
 export function createJobSource(deps: JobSourceDeps): JobSource {
   const holdings = new Set<Holding>();
 
@@ -47,66 +74,78 @@ export function createJobSource(deps: JobSourceDeps): JobSource {
     const record = await deps.store.get(run);
     for (const holding of ours) {
       const control = record?.control[holding.lease.job];
-      if (control?.fence !== holding.lease.fence) {
-        holding.lost = true;
-        holding.cancel.abort(new LostJobError(`Job ${holding.lease.job} of run ${run}`));
-      } else if (control.cancelRequested !== undefined) holding.cancel.abort(control.cancelRequested);
+      // An earlier fence: our claim is still on its way.
+      if (control && control.fence < holding.lease.fence) continue;
+      if (control?.fence !== holding.lease.fence) lose(holding);
+      else if (control.cancelRequested !== undefined) holding.cancel.abort(control.cancelRequested);
     }
+  };
+
+  const hold = (holding: Holding, record: RunRecord, plan: Plan): HeldJob => {
+    const { lease } = holding;
+    const { run, job, fence } = lease;
+    const news = createNews(deps, holding);
+    const insist = <T>(write: () => Promise<T>): Promise<T> =>
+      untilWritten(write, (message) => deps.onError(`job ${job} of run ${run}: ${message}`));
+    return {
+      assignment: assignmentOf(record, plan, lease, deps.links(record), []),
+      report: news.report,
+      cancel: holding.cancel.signal,
+      lossReason: record.control[job]?.lossReason,
+      async beginAttempt(note) {
+        const next = await insist(() => deps.lifecycle.beginAttempt(run, job, fence));
+        if (!next) throw new LostJobError(`Job ${job} of run ${run}`);
+        return assignmentOf(next, plan, lease, deps.links(next), [note]);
+      },
+      async end(result) {
+        const rest = await news.drain();
+        await insist(() => deps.lifecycle.end(run, job, fence, rest, result));
+      },
+      async handBack(loss) {
+        const rest = await news.drain();
+        if (rest.length > 0) await insist(() => deps.lifecycle.reportSteps(run, job, fence, rest));
+        const why = { counts: loss !== undefined, reason: loss ?? 'handed over' };
+        await insist(() => deps.lifecycle.release(run, job, fence, why));
+      },
+      async letGo() {
+        holdings.delete(holding);
+        await deps.leases.drop(lease).catch((error: unknown) => {
+          deps.onError(`the lease of job ${job} of run ${run} runs out by itself: ${messageOf(error)}`);
+        });
+      },
+    };
   };
 
   return {
     async claim(ticket) {
       const lease: Lease = { run: ticket.run, job: ticket.job, fence: ticket.fence + 1, worker: deps.worker };
-      // The lease first: a crash in between leaves a lease without a job, which expires, never a job without a lease.
-      await deps.leases.renew([lease]);
-      const [record, plan] = await Promise.all([
-        deps.lifecycle.claim(ticket.run, ticket.job, ticket.fence, deps.worker),
-        deps.store.plan(ticket.run),
-        deps.turns.serve(ticket.turn),
-      ]);
-      if (!record || !plan) {
-        await deps.leases.drop(lease);
-        return undefined;
-      }
+      // Delivered again, as our lock on the ticket ran out: the job is under way here.
+      if ([...holdings].some((one) => isDeepStrictEqual(one.lease, lease))) return undefined;
       const holding: Holding = { lease, cancel: new AbortController(), lost: false };
+      // Before the claim: a cancel that comes right behind it is for us to hear.
       holdings.add(holding);
-      const news = createNews(deps, holding);
-      const letGo = async (): Promise<void> => {
+      try {
+        // The lease first: a crash in between leaves a lease without a job, which expires, never a job without a lease.
+        await deps.leases.renew([lease]);
+        const [record, plan] = await Promise.all([
+          deps.lifecycle.claim(ticket.run, ticket.job, ticket.fence, deps.worker),
+          deps.store.plan(ticket.run),
+          deps.turns.serve(ticket.turn).catch((error: unknown) => deps.onError(`turns: ${messageOf(error)}`)),
+        ]);
+        if (record && plan) return hold(holding, record, plan);
+      } catch (error) {
         holdings.delete(holding);
-        await deps.leases.drop(lease);
-      };
-      return {
-        assignment: assignmentOf(record, plan, lease, deps.links(record), []),
-        report: news.report,
-        cancel: holding.cancel.signal,
-        lossReason: record.control[lease.job]?.lossReason,
-        async beginAttempt(note) {
-          const next = await deps.lifecycle.beginAttempt(lease.run, lease.job, lease.fence);
-          if (!next) throw new LostJobError(`Job ${lease.job} of run ${lease.run}`);
-          return assignmentOf(next, plan, lease, deps.links(next), [note]);
-        },
-        async end(result) {
-          const rest = await news.drain();
-          await deps.lifecycle.end(lease.run, lease.job, lease.fence, rest, result);
-          await letGo();
-        },
-        async handBack(loss) {
-          const rest = await news.drain();
-          if (rest.length > 0) await deps.lifecycle.reportSteps(lease.run, lease.job, lease.fence, rest);
-          await deps.lifecycle.release(lease.run, lease.job, lease.fence, {
-            counts: loss !== undefined,
-            reason: loss ?? 'handed over',
-          });
-          await letGo();
-        },
-      };
+        throw error;
+      }
+      holdings.delete(holding);
+      await deps.leases.drop(lease);
+      return undefined;
     },
     async beat() {
       await deps.leases.renew([...holdings].filter((one) => !one.lost).map((one) => one.lease));
       for (const run of new Set([...holdings].map((one) => one.lease.run))) await check(run);
     },
     check,
-    held: () => [...holdings].map((one) => one.lease),
   };
 }
 
@@ -126,9 +165,7 @@ function createNews(deps: JobSourceDeps, holding: Holding): { report: StateRepor
         waiting = [...batch, ...waiting];
         throw error;
       });
-      if (ours) continue;
-      holding.lost = true;
-      holding.cancel.abort(new LostJobError(`Job ${job} of run ${run}`));
+      if (!ours) lose(holding);
     }
   };
   return {
@@ -151,7 +188,10 @@ function createNews(deps: JobSourceDeps, holding: Holding): { report: StateRepor
       const rest = waiting;
       waiting = [];
       await writing;
-      return rest;
+      // What could not be written came back.
+      const all = [...waiting, ...rest];
+      waiting = [];
+      return all;
     },
   };
 }

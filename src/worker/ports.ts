@@ -93,7 +93,8 @@ export interface SecretSource {
 export interface WorkspaceSource {
   /**
    * Fills `folder` (exists, empty) with the commit and a working `.git`; gives the host path of the mirror's objects that
-   * must be visible at STEP_PATHS.objects, if any. Host git never runs in it again.
+   * must be visible at STEP_PATHS.objects, if any. Host git never runs in it again. Nothing goes on once it has settled,
+   * which is soon after `signal` is aborted.
    */
   create(assignment: Assignment, folder: string, signal: AbortSignal): Promise<{ objects?: string }>;
   /** The `objects` that `create` will give, where they are known before: an executor prepares while the workspace is being filled. */
@@ -119,7 +120,10 @@ export interface HeldJob {
   lossReason: string | undefined;
   /** Starts the job over: what was to be adopted is gone. */
   beginAttempt(note: string): Promise<Assignment>;
+  /** Settles when it is written, however long that takes, or when the job is another worker's. */
   end(result: JobResult): Promise<void>;
-  /** For another worker; `loss`: what it ran in is away, which counts against the job. */
+  /** For another worker; `loss`: what it ran in is away, which counts against the job. Settles like `end`. */
   handBack(loss?: string): Promise<void>;
+  /** Nothing more is done with it here. To be called for every job, whatever became of it; never rejects. */
+  letGo(): Promise<void>;
 }

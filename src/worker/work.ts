@@ -16,21 +16,9 @@ export interface WorkDeps {
 /** Never throws: whatever goes wrong becomes the job's end, or is another worker's business. */
 export async function work(held: HeldJob, deps: WorkDeps): Promise<void> {
   const { run, spec, attempt } = held.assignment;
-  let fields = { run: run.id, job: spec.id, attempt };
-  const { runner } = deps;
-  const control = { cancel: held.cancel, detach: deps.detach };
+  const fields = { run: run.id, job: spec.id, attempt };
   try {
-    let outcome: JobResult | 'detached';
-    try {
-      outcome = await runner.run(held.assignment, control);
-    } catch (error) {
-      if (!(error instanceof ImpGemError) || error.code !== 'adoption-failed') throw error;
-      const note = `${held.lossReason ?? 'the worker before was lost'}; nothing of it is left, so the job starts over`;
-      deps.log.info(fields, note);
-      const again = await held.beginAttempt(note);
-      fields = { ...fields, attempt: again.attempt };
-      outcome = await runner.run(again, control);
-    }
+    const outcome = await outcomeOf(held, deps, fields);
     if (outcome === 'detached') await held.handBack();
     else await held.end(outcome);
     deps.log.info({ ...fields, state: outcome === 'detached' ? 'handed over' : outcome.state }, 'job ended');
@@ -41,14 +29,35 @@ export async function work(held: HeldJob, deps: WorkDeps): Promise<void> {
       deps.log.info(fields, `given back: ${error.message}`);
       await deps.onExecutorLost().catch(failed);
       await held.handBack(error.message).catch(failed);
-      return;
+    } else if (error instanceof LostJobError) deps.log.info(fields, `let go: ${error.message}`);
+    else failed(error);
+  } finally {
+    await held.letGo();
+  }
+}
+
+/** Throws LostJobError; any other failure is the job's end. */
+async function outcomeOf(
+  held: HeldJob,
+  { runner, detach, log }: WorkDeps,
+  fields: { attempt: number },
+): Promise<JobResult | 'detached'> {
+  const control = { cancel: held.cancel, detach };
+  try {
+    try {
+      return await runner.run(held.assignment, control);
+    } catch (error) {
+      if (!(error instanceof ImpGemError) || error.code !== 'adoption-failed') throw error;
+      const note = `${held.lossReason ?? 'the worker before was lost'}; nothing of it is left, so the job starts over`;
+      log.info(fields, note);
+      const again = await held.beginAttempt(note);
+      fields.attempt = again.attempt;
+      return await runner.run(again, control);
     }
-    if (error instanceof LostJobError) {
-      deps.log.info(fields, `let go: ${error.message}`);
-      return;
-    }
-    deps.log.error({ ...fields, code: error instanceof ImpGemError ? error.code : 'unexpected' }, messageOf(error));
+  } catch (error) {
+    if (error instanceof LostJobError) throw error;
+    log.error({ ...fields, code: error instanceof ImpGemError ? error.code : 'unexpected' }, messageOf(error));
     const reason = error instanceof ImpGemError ? error.message : `unexpected error: ${messageOf(error)}`;
-    await held.end({ state: 'errored', reason, outputs: {}, infrastructure: true }).catch(failed);
+    return { state: 'errored', reason, outputs: {}, infrastructure: true };
   }
 }

@@ -33,29 +33,42 @@ const add = (label: string, run: string, delayMs = 0): Promise<void> =>
   queues.addTicket({ run, job: 'main', fence: 0, turn: 1 }, { labels: [label], delayMs });
 
 /** A worker with the label `gpu`; `taken()` waits for the next ticket. */
-function startWorker(): {
+function startWorker({
+  labels = ['gpu'],
+  limit = 1,
+  take = () => Promise.resolve(),
+}: { labels?: string[]; limit?: number; take?: (ticket: TicketPayload) => Promise<void> } = {}): {
   consumers: JobConsumers;
+  errors: string[];
   taken: () => Promise<string>;
   putBack: () => Promise<string>;
   close: () => Promise<void>;
 } {
   const blocking = connectRedis(server.url, 'patient', () => undefined);
   const heard = new EventEmitter();
+  const errors: string[] = [];
   const consumers = createJobConsumers({
-    labels: ['gpu'],
+    labels,
+    limit,
     all: () => queues.labelled.all(),
-    consume: (name) =>
-      consume<TicketPayload>({ name, redis: blocking, concurrency: 1, lockMs: 15_000, onError: fail }, ({ run }) => {
-        if (consumers.isPaused()) {
-          heard.emit('put back', run);
-          return Promise.resolve(50);
-        }
-        heard.emit('taken', run);
-        return Promise.resolve(undefined);
-      }),
+    consume: (name, handle) =>
+      consume<TicketPayload>(
+        { name, redis: blocking, concurrency: limit, lockMs: 15_000, onError: fail },
+        async (ticket) => {
+          const again = await handle(ticket);
+          if (again !== undefined) heard.emit('put back', ticket.run);
+          return again;
+        },
+      ),
+    async take(ticket) {
+      await take(ticket);
+      heard.emit('taken', ticket.run);
+    },
+    onError: (message) => errors.push(message),
   });
   return {
     consumers,
+    errors,
     taken: async () => String((await once(heard, 'taken'))[0]),
     putBack: async () => String((await once(heard, 'put back'))[0]),
     async close() {
@@ -147,5 +160,74 @@ describe('a queue of labels', () => {
     expect(await taken).toBe('r2');
     expect(await queues.counts()).toMatchObject({ [ARM]: { prioritized: 1 } });
     await worker.close();
+  });
+});
+
+describe('a worker of several queues', () => {
+  it('has no more jobs at once than it may, and serves each queue', async () => {
+    const lines = { 'gpu-': ['gpu'], 'arm-': ['arm'], 'both-': ['gpu', 'arm'], 'any-': [] };
+    for (const [name, labels] of Object.entries(lines))
+      for (let turn = 1; turn <= 10; turn++)
+        await queues.addTicket({ run: `${name}${turn}`, job: 'main', fence: 0, turn }, { labels, delayMs: 0 });
+    const served: string[] = [];
+    let running = 0;
+    let most = 0;
+    const worker = startWorker({
+      labels: ['gpu', 'arm'],
+      limit: 2,
+      async take({ run }) {
+        most = Math.max(most, ++running);
+        served.push(run);
+        // As long as it takes Redis to answer those who ask for more meanwhile.
+        for (let asked = 0; asked < 20; asked++) await redis.ping();
+        running--;
+      },
+    });
+    await worker.consumers.follow();
+    await expect.poll(() => served.length, { timeout: 30_000 }).toBe(40);
+    expect(most).toBe(2);
+    expect(new Set(served).size).toBe(40);
+    // No line is through before each other line was served.
+    const firsts = Object.keys(lines).map((name) => served.findIndex((run) => run.startsWith(name)));
+    const lasts = Object.keys(lines).map((name) => served.findLastIndex((run) => run.startsWith(name)));
+    expect(Math.max(...firsts)).toBeLessThan(Math.min(...lasts));
+    expect(worker.errors).toEqual([]);
+    await worker.close();
+  });
+});
+
+describe('a ticket that could not be claimed', () => {
+  it('waits, and those behind it too, until it can be', async () => {
+    let isFull = true;
+    const tried: string[] = [];
+    for (const turn of [1, 2, 3])
+      await queues.addTicket({ run: `r${turn}`, job: 'main', fence: 0, turn }, { labels: [], delayMs: 0 });
+    const worker = startWorker({
+      take: ({ run }) => {
+        tried.push(run);
+        return isFull ? Promise.reject(new Error('refused')) : Promise.resolve();
+      },
+    });
+    await worker.consumers.follow();
+    await expect.poll(() => new Set(tried).size).toBe(3);
+    expect(worker.errors).toContain('job main of run r1 could not be claimed: refused');
+    isFull = false;
+    tried.length = 0;
+    await expect.poll(() => tried, { timeout: 10_000 }).toHaveLength(3);
+    await expect
+      .poll(() => queues.counts())
+      .toMatchObject({ jobs: { prioritized: 0, delayed: 0, active: 0, failed: 0 } });
+    await worker.close();
+  });
+
+  it('and was given up makes room for another', async () => {
+    const ticket = { run: 'r1', job: 'main', fence: 0 };
+    await queues.addTicket({ ...ticket, turn: 1 }, { labels: [], delayMs: 0 });
+    // As an older version kept it.
+    await redis.zrem('impgem:jobs:prioritized', 'r1.main.0');
+    await redis.zadd('impgem:jobs:failed', 1, 'r1.main.0');
+    expect(await queues.hasTicket(ticket, [])).toBe(false);
+    await queues.addTicket({ ...ticket, turn: 1 }, { labels: [], delayMs: 0 });
+    expect(await queues.hasTicket(ticket, [])).toBe(true);
   });
 });

@@ -249,12 +249,13 @@ describe('a job whose executor is away', () => {
       beginAttempt: () => Promise.reject(new Error('no attempt')),
       end: note('end'),
       handBack: note('hand back'),
+      letGo: note('let go'),
     };
     const run = () => Promise.reject(new ExecutorLostError('the engine is away', { gone: false }));
     const log = { info: () => undefined, error: (_: object, message: string) => calls.push(message) };
     const detach = new AbortController().signal;
     await work(held, { runner: { run }, detach, onExecutorLost: note('pause'), log });
-    expect(calls).toEqual(['pause undefined', 'hand back the engine is away']);
+    expect(calls).toEqual(['pause undefined', 'hand back the engine is away', 'let go undefined']);
   });
 });
 
