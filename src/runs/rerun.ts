@@ -3,14 +3,14 @@ import { InputError } from '../errors.ts';
 import { jobOf } from './lookups.ts';
 import { initialJob } from './machine.ts';
 import type { Plan } from './plan.ts';
-import type { RunRecord } from './run.ts';
+import { type RunRecord, isFinal } from './run.ts';
 import { makeRunId } from './run-id.ts';
 import type { RerunOptions } from './store.ts';
 
 /**
  * The record of a new run for the same commit and plan, and the ids of the jobs it keeps from the old one (their
  * results and outputs stand; their logs and artifacts are for the caller to take over). InputError `job-unknown` (404),
- * `nothing-failed` (409).
+ * `nothing-failed` or `run-not-over` (409): what has not ended cannot be kept.
  */
 export function rerunOf(
   old: RunRecord,
@@ -23,11 +23,17 @@ export function rerunOf(
   const fresh = plan.jobs.map((spec) => {
     const previous = jobOf(old, spec.id);
     const first = initialJob(spec);
-    return again.has(spec.id) || !previous
-      ? first
-      : { ...first, job: { ...previous, reason: `kept from run ${old.id}` } };
+    if (again.has(spec.id) || !previous) return first;
+    if (!isFinal(previous.state))
+      throw new InputError(
+        'run-not-over',
+        `Job ${previous.name} of run ${old.id} has not ended, so it cannot be kept; wait until it has, or run all of it again`,
+        { status: 409 },
+      );
+    return { ...first, job: { ...previous, reason: previous.reason ?? `kept from run ${old.id}` } };
   });
-  const { reason: _, startedAt: __, endedAt: ___, ...rest } = old;
+  // Its place in the concurrency group is the old run's: the new one gets in line itself.
+  const { reason: _, startedAt: __, endedAt: ___, group: ____, ...rest } = old;
   const record: RunRecord = {
     ...rest,
     id: makeRunId(now, `rerun ${old.id} ${randomUUID()}`),

@@ -48,7 +48,7 @@ export interface RunStore {
   delivery(id: string, forge?: ForgeName): Promise<Delivery | undefined>;
   /** Always legal; gives false when the run is over. InputError `run-unknown` (404). */
   cancel(id: string, reason: string): Promise<boolean>;
-  /** A new run for the same commit with its own logs. InputError `run-unknown` (404). */
+  /** A new run for the same commit with its own logs. InputError `run-unknown` (404), and those of rerunOf. */
   rerun(id: string, options: RerunOptions): Promise<Run>;
   /** Hears of every change of the run and growth of its logs until the signal aborts. Resolves once it hears. */
   subscribe(run: string, listener: (message: FeedMessage) => void, signal: AbortSignal): Promise<void>;

@@ -1,8 +1,10 @@
 import { describe, expect, it, test } from 'vitest';
 import { ImpGemError, InfrastructureError } from '../../src/errors.ts';
-import { createTrigger, type Trigger } from '../../src/intake/trigger.ts';
+import { createReplan, createTrigger, type Trigger } from '../../src/intake/trigger.ts';
 import { isRefName } from '../../src/forges/ref-name.ts';
 import type { PipelineEvent } from '../../src/runs/event.ts';
+import { newRecord } from '../../src/runs/new-record.ts';
+import { planOf, pushEvent } from '../support/plans.ts';
 
 function triggerThat(plan: (event: PipelineEvent) => Error | undefined): { trigger: Trigger; events: PipelineEvent[] } {
   const events: PipelineEvent[] = [];
@@ -66,5 +68,35 @@ describe('what the forge does not give is the caller’s mistake, not ours', () 
     const error = new InfrastructureError('git-timeout', 'slow', { retryable: true });
     const { trigger } = triggerThat(() => error);
     await expect(trigger('gitea/ann/app', 'main')).rejects.toBe(error);
+  });
+});
+
+describe('a run without a plan that is run again', () => {
+  const record = newRecord({
+    id: 'mjx00000r0123456789a',
+    event: pushEvent(),
+    sha: SHA,
+    message: '',
+    author: '',
+    plan: planOf(),
+    error: 'the file is not fit',
+    createdAt: '2026-01-02T03:04:05.678Z',
+  });
+
+  it('plans its event as a newer one, for runs that name it', async () => {
+    const asked: unknown[] = [];
+    const replan = createReplan((rerunOf) => ({
+      plan: (event) => {
+        asked.push({ rerunOf, sha: event.sha, isNewer: event.receivedAt > record.createdAt });
+        return Promise.resolve({ runs: [record] });
+      },
+    }));
+    expect(await replan(record)).toEqual([record]);
+    expect(asked).toEqual([{ rerunOf: record.id, sha: record.source.sha, isNewer: true }]);
+  });
+
+  it('is refused when its commit is gone', async () => {
+    const replan = createReplan(() => ({ plan: () => Promise.reject(new ImpGemError('commit-unknown', 'no')) }));
+    await expect(replan(record)).rejects.toMatchObject({ name: 'InputError', code: 'commit-unknown', status: 404 });
   });
 });

@@ -11,6 +11,7 @@ import { createLeases } from '../../src/runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../../src/runs/lifecycle.ts';
 import { createWorkers } from '../../src/runs/workers.ts';
 import { type RedisRunStore, createRedisRunStore } from '../../src/runs/redis-store.ts';
+import { rerunOf } from '../../src/runs/rerun.ts';
 import { makeRunId } from '../../src/runs/run-id.ts';
 import type { NewRun } from '../../src/runs/store.ts';
 import type { Plan } from '../../src/runs/plan.ts';
@@ -298,6 +299,19 @@ describe('concurrency groups', () => {
       expect(await deployOf(older)).toBe('pending');
       await finish(holder);
     });
+  });
+
+  it('of a pipeline: a re-run gets in line as well', async () => {
+    const plan: Plan = { ...planOf(jobSpec('deploy')), concurrency: { group: 'all', mode: 'queue' } };
+    const old = await launch(plan);
+    await finish(old);
+    const running = await launch(plan);
+    await lifecycle.claim(running, 'deploy', 0, 'w');
+    const { record } = rerunOf((await store.get(old))!, plan, { jobs: 'all' }, new Date().toISOString());
+    await lifecycle.launch(record, plan);
+    expect(await stateOf(record.id)).toBe('pending (concurrency group all)');
+    await lifecycle.end(running, 'deploy', 1, [], succeeded);
+    await finish(record.id);
   });
 
   it('runs of one event wait for each other', async () => {
