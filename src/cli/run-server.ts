@@ -1,5 +1,4 @@
 /** Builds the server from its settings: nothing else in the product builds these parts. */
-import { randomUUID } from 'node:crypto';
 import { mkdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -113,7 +112,8 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     logs: announced,
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     log,
-  });
+  };
+  const planner = createPlanner(planning);
   const deliveries = createDeliveries(quick);
   const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES });
   const intake = { deliveries, queues: web.queues, pushes: createPushes(quick) };
