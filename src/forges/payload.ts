@@ -35,12 +35,22 @@ function stringAt(body: Fields, path: string): string {
 export function textAt(body: Fields, path: string): string {
   const value = valueAt(body, path);
   if (value === undefined || value === null) return '';
-  return stringAt(body, path).replaceAll('\0', '').slice(0, LONGEST_TEXT);
+  return asText(stringAt(body, path));
 }
 
 /** One line to show: control characters become spaces. */
 export function lineAt(body: Fields, path: string): string {
-  return textAt(body, path)
+  return asLine(textAt(body, path));
+}
+
+/** As `textAt` gives it. */
+export function asText(text: string): string {
+  return text.replaceAll('\0', '').slice(0, LONGEST_TEXT);
+}
+
+/** As `lineAt` gives it. */
+export function asLine(text: string): string {
+  return asText(text)
     .replace(/\p{Cc}/gu, ' ')
     .slice(0, LONGEST_LINE);
 }
@@ -91,6 +101,12 @@ function isFields(value: unknown): value is Fields {
 }
 
 function refuse(path: string, problem: string, value: unknown): never {
-  const shown = value === undefined ? 'is missing' : `is ${JSON.stringify(value).slice(0, 80)}`;
+  const shown = value === undefined ? 'is missing' : `is ${shortly(value)}`;
   throw new InputError('payload-invalid', `${path}: ${problem} (${shown})`);
+}
+
+/** Never an object or a list as a whole: it may be deeper than JSON.stringify goes. */
+function shortly(value: unknown): string {
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' && value !== null ? 'an object' : JSON.stringify(value).slice(0, 80);
 }

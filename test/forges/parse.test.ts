@@ -116,6 +116,16 @@ describe('a body that no forge sends is refused, by the name of the field', () =
     ['null', 'null', 'payload-invalid'],
     ['100,000 levels', '['.repeat(100_000) + ']'.repeat(100_000), 'payload-invalid'],
     ['100,000 levels of objects', '{"a":'.repeat(100_000) + '1' + '}'.repeat(100_000), 'payload-invalid'],
+    [
+      '100,000 levels of a field',
+      `{"repository":{"full_name":"a/b"},"ref":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
+      'payload-invalid',
+    ],
+    [
+      '100,000 levels of a name',
+      `{"repository":{"full_name":${'['.repeat(100_000)}${']'.repeat(100_000)}}}`,
+      'payload-invalid',
+    ],
     ['__proto__ as the repository', '{"__proto__":{"repository":{"full_name":"a/b"}}}', 'payload-invalid'],
   ])('%s', (_what, body, code) => {
     expect(refusal(body)).toMatchObject({ status: 400, code });
