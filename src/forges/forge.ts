@@ -4,7 +4,15 @@ import type { ForgeName, PipelineEvent } from '../runs/event.ts';
 
 export type ParsedDelivery =
   | { kind: 'event'; delivery: string; forgeEvent: string; repository: string; event: PipelineEvent }
-  | { kind: 'ignored'; delivery: string; forgeEvent: string; repository?: string; reason: string };
+  /** `push`: one that is told of so and asks for no run. */
+  | {
+      kind: 'ignored';
+      delivery: string;
+      forgeEvent: string;
+      repository?: string;
+      reason: string;
+      push?: Pick<PipelineEvent, 'repository' | 'ref' | 'sha'>;
+    };
 
 export type StatusState = 'pending' | 'success' | 'failure' | 'error';
 

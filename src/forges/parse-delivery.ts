@@ -60,7 +60,7 @@ function parsePush(context: DeliveryContext, body: Fields): ParsedDelivery {
   const kind = isTag ? 'tag' : 'push';
   const message = textAt(body, 'head_commit.message');
   const skip = skipReason(kind, message);
-  if (skip !== undefined) return ignored(context, repository, skip);
+  if (skip !== undefined) return { ...ignored(context, repository, skip), push: { repository, ref, sha } };
   return event(context, repository, {
     kind,
     ref,
@@ -113,7 +113,11 @@ function event(
   return { kind: 'event', delivery, forgeEvent, repository, event: { ...fields, repository, delivery, receivedAt } };
 }
 
-function ignored(context: DeliveryContext, repository: string | undefined, reason: string): ParsedDelivery {
+function ignored(
+  context: DeliveryContext,
+  repository: string | undefined,
+  reason: string,
+): ParsedDelivery & { kind: 'ignored' } {
   const { delivery, forgeEvent } = context;
   return { kind: 'ignored', delivery, forgeEvent, ...(repository === undefined ? {} : { repository }), reason };
 }

@@ -1,6 +1,7 @@
 /** Event -> runs: fetch the commit, read its pipelines, plan them, set the runs going. Safe to do twice. */
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
 import type { Forge } from '../forges/forge.ts';
+import { asLine, asText } from '../forges/payload.ts';
 import { skipReason } from '../forges/skip-words.ts';
 import type { Change } from '../git/changed-paths.ts';
 import type { Git } from '../git/git.ts';
@@ -75,23 +76,27 @@ export function createPlanner(deps: PlannerDeps): Planner {
       isNew: event.kind === 'push' && event.delivery !== undefined,
       read: PIPELINE_PATHS,
     });
-    // Asked of the commit itself: a pull request's delivery does not carry its message, and catch-up has no delivery.
-    const skipped = skipReason(event.kind, commit.message);
+    // Of the commit itself: a pull request's delivery does not carry its message, and catch-up has no delivery.
+    const { sha } = commit;
+    const message = asText(commit.message).trimEnd();
+    const [author, authorEmail] = [asLine(commit.author), asLine(commit.authorEmail)];
+    const known = { ...event, sha, message, author, authorEmail };
+    const skipped = skipReason(event.kind, message);
     if (skipped !== undefined) return { runs: [], reason: skipped };
     const loaded = await findPipelines({
       list: async (folder) =>
         ((await deps.git.listFolder(event.repository, commit, folder)) ?? []).map((entry) => entry.name),
       read: async (path) => (await deps.git.readFile(event.repository, commit, path))?.toString('utf8'),
     });
-    if (loaded.length === 0) return { runs: [], reason: `no .impgem.yml at ${commit.sha.slice(0, 12)}` };
+    if (loaded.length === 0) return { runs: [], reason: `no .impgem.yml at ${sha.slice(0, 12)}` };
     const changedPaths = loaded.some((one) => one.pipeline && asksForPaths(one))
-      ? await deps.git.changedPaths(event.repository, changeOf(event, commit.sha, base))
+      ? await deps.git.changedPaths(event.repository, changeOf(event, sha, base))
       : undefined;
     const starts = await Promise.allSettled(
       loaded.map(async (one) => {
         const planned = one.pipeline
           ? planPipeline(one.pipeline, {
-              event: { ...event, sha: commit.sha },
+              event: known,
               ...(changedPaths === undefined ? {} : { changedPaths }),
               defaults: { jobTimeoutMs: deps.jobTimeoutMs },
             })
@@ -102,10 +107,10 @@ export function createPlanner(deps: PlannerDeps): Planner {
         if (bad) await writeRunLog(id, renderDiagnostics(diagnostics, one.sources));
         const { record } = await deps.lifecycle.start({
           id,
-          event: { ...event, sha: commit.sha },
-          sha: commit.sha,
-          message: commit.message.trimEnd(),
-          author: commit.author,
+          event: known,
+          sha,
+          message,
+          author,
           plan: planned.plan ?? { ...NO_PLAN, file: one.file, pipeline: one.name },
           ...(bad ? { error: firstLine(diagnostics) } : {}),
           createdAt: event.receivedAt,

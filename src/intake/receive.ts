@@ -7,7 +7,7 @@ import type { Queues } from '../queue/queues.ts';
 import type { ForgeName, PipelineEvent } from '../runs/event.ts';
 import type { Deliveries, DeliveryHead } from './deliveries.ts';
 import type { Journal } from './journal.ts';
-import type { Pushes } from './pushes.ts';
+import type { Push, Pushes } from './pushes.ts';
 
 export interface Receipt {
   delivery: string;
@@ -55,12 +55,12 @@ export function createReceive(deps: ReceiveDeps): ReceiveDelivery {
       receivedAt,
       ...(parsed.repository === undefined ? {} : { repository: parsed.repository }),
     };
-    const ignore = async (reason: string): Promise<Receipt> => {
-      // It leads to nothing, so that Redis is away is no reason to refuse it.
-      await deps.deliveries.ignore(head, reason).catch(() => undefined);
+    const ignore = async (reason: string, push?: Push): Promise<Receipt> => {
+      // It leads to nothing, so that Redis is away is no reason to refuse it. Catch-up shall not take a push for missed.
+      await Promise.allSettled([deps.deliveries.ignore(head, reason), push && deps.pushes.tell(push, parsed.delivery)]);
       return { delivery: parsed.delivery, result: 'ignored', reason };
     };
-    if (parsed.kind === 'ignored') return ignore(parsed.reason);
+    if (parsed.kind === 'ignored') return ignore(parsed.reason, parsed.push);
     if (!deps.allowed(parsed.repository)) return ignore(`${parsed.repository} is not in IMPGEM_ALLOW_REPOSITORIES`);
 
     const entry: AcceptedDelivery = { head, event: parsed.event };

@@ -69,6 +69,23 @@ describe('planning a delivery', () => {
     expect(await runsOf(event.sha ?? '')).toMatchObject([{ state: 'errored', reason: expect.stringMatching(/stepz/) }]);
   });
 
+  it('asks for message and author of the commit, whatever told of it', async () => {
+    const repository = await fixture.repository('plan/words');
+    const condition = "contains(event.message, 'Release') && event.author == 'Maria' && event.authorEmail != ''";
+    const steps = `steps: [{ run: "true", when: { if: "${condition}" } }]\n`;
+    const sha = await repository.commit({ '.impgem.yml': steps }, { message: 'Release 1' });
+    const others: Partial<PipelineEvent>[] = [
+      { foundBy: 'catch-up', message: '', author: '' },
+      { kind: 'manual', message: '', author: '' },
+      { kind: 'pull_request', branch: 'main', message: 'The title', author: 'a-login' },
+    ];
+    for (const other of others) {
+      const { runs } = await fixture.planner.plan({ ...pushOf('plan/words', sha), ...other }, randomUUID());
+      expect(runs).toMatchObject([{ jobs: [{ state: 'pending' }], message: 'Release 1', author: 'Maria' }]);
+      expect(runs[0]?.source).toMatchObject({ message: 'Release 1', author: 'Maria' });
+    }
+  });
+
   it('tries a remote that does not answer again, then ends in an errored run that says so', async () => {
     const repository = await fixture.repository('plan/hang');
     const event = await accepted(pushOf('plan/hang', await repository.commit(GREEN)));
