@@ -7,52 +7,71 @@ const JSON_LIMIT = 64 * 1024;
 const BODY_MS = 120_000;
 /** Bytes of all bodies that are being read: what a stranger sends is held before its signature can be checked. */
 const HELD_LIMIT = 128 * 1024 * 1024;
+
+/** What has come of a body. */
+interface Held {
+  pieces: Buffer[];
+  bytes: number;
+  /** It had to make room for others. */
+  crowded: boolean;
+}
+
+const bodies = new Set<Held>();
 let heldByAll = 0;
 
 /**
  * The raw body. InputError `body-too-large` (413), `content-type-unsupported` (415) unless the media type is `type`,
- * in this order; InfrastructureError `bodies-crowded` (503) while others take all the room that there is for bodies.
+ * in this order; InfrastructureError `bodies-crowded` (503) when it was the largest while there was no room for all.
  */
 export async function readBody(req: IncomingMessage, limit: number, type: string): Promise<Buffer> {
   const announced = Number(req.headers['content-length'] ?? 0);
   if (announced > DRAIN_LIMIT) throw tooLarge(limit);
-  const pieces: Buffer[] = [];
+  const body: Held = { pieces: [], bytes: 0, crowded: false };
   let length = 0;
-  let held = 0;
-  let crowded = false;
-  const drop = (): void => {
-    heldByAll -= held;
-    held = 0;
-    pieces.length = 0;
-  };
   // Whoever sends drop by drop holds memory of ours: an honest sender is done long before.
   const cut = setTimeout(() => req.destroy(), BODY_MS);
+  bodies.add(body);
   try {
     for await (const piece of req as AsyncIterable<Buffer>) {
       length += piece.length;
       if (length > DRAIN_LIMIT) break;
-      crowded ||= heldByAll + piece.length > HELD_LIMIT;
-      if (crowded || length > limit || announced > limit) drop();
-      else {
-        pieces.push(piece);
-        held += piece.length;
-        heldByAll += piece.length;
-      }
+      if (length > limit || announced > limit) drop(body);
+      else if (!body.crowded) hold(body, piece);
     }
   } catch (error) {
     throw new InputError('body-incomplete', 'The body ended too early.', { cause: error });
   } finally {
     clearTimeout(cut);
-    heldByAll -= held;
+    bodies.delete(body);
+    heldByAll -= body.bytes;
   }
   if (length > limit) throw tooLarge(limit);
-  if (crowded)
+  if (body.crowded)
     throw new InfrastructureError('bodies-crowded', 'Too many large bodies come at once; send this one again later.', {
       retryable: true,
     });
   if (mediaType(req) !== type || (req.headers['content-encoding'] ?? 'identity') !== 'identity')
     throw new InputError('content-type-unsupported', `Send the body as ${type}, not compressed.`, { status: 415 });
-  return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
+  return body.pieces.length === 1 ? (body.pieces[0] as Buffer) : Buffer.concat(body.pieces);
+}
+
+/** Keeps one more piece. The largest bodies make room: strangers who send large ones keep no small delivery out. */
+function hold(body: Held, piece: Buffer): void {
+  body.pieces.push(piece);
+  body.bytes += piece.length;
+  heldByAll += piece.length;
+  while (heldByAll > HELD_LIMIT) {
+    let largest = body;
+    for (const other of bodies) if (other.bytes > largest.bytes) largest = other;
+    largest.crowded = true;
+    drop(largest);
+  }
+}
+
+function drop(body: Held): void {
+  heldByAll -= body.bytes;
+  body.bytes = 0;
+  body.pieces = [];
 }
 
 /** The body as a JSON object; an absent body is `{}`. InputError 400, 413, 415. */
