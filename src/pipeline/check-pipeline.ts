@@ -20,7 +20,7 @@ import { weighJobs } from './weigh-jobs.ts';
 
 /** Jobs of one plan, all matrix cells together. */
 const MAX_JOBS = 1000;
-/** Characters of a plan. It is one value in Redis, and a server that writes it does nothing else meanwhile. */
+/** Characters of a plan, as weighJobs counts them. It is one value in Redis, and a server that writes it does nothing else meanwhile. */
 const MAX_PLAN = 16 * 1024 * 1024;
 
 export function checkPipeline(source: PipelineSource, report: Report): void {
@@ -32,6 +32,17 @@ export function checkPipeline(source: PipelineSource, report: Report): void {
         ? 'A pipeline has `jobs` or `steps`, not both.'
         : 'A pipeline needs `jobs`, or `steps` when it is a single job.',
     });
+  const weight = weighJobs(source);
+  if (weight > MAX_PLAN) {
+    report(['jobs'], {
+      code: 'plan-too-large',
+      key: true,
+      message: `The jobs, every cell of a matrix by itself, have ${Math.ceil(weight / 1024 ** 2)} MB; 16 MB is the most.`,
+      hint: 'Put long scripts into files of the repository.',
+    });
+    // All that would be said of it is of no use before it is smaller, and takes as long as it is large.
+    return;
+  }
   const scope: Scope = { jobs: source.jobs ?? {}, matrix: 'unknown', needs: 'unknown', steps: [] };
   const inPipeline = (what: string) => placeIn(scope, 'pipeline', what);
   checkImage(source.image, ['image'], placeIn(scope, 'planned', '`image`'), report);
@@ -67,13 +78,5 @@ export function checkPipeline(source: PipelineSource, report: Report): void {
       code: 'too-many-jobs',
       key: true,
       message: `The pipeline makes ${total} jobs; ${MAX_JOBS} is the most.`,
-    });
-  const weight = weighJobs(source);
-  if (weight > MAX_PLAN)
-    report(['jobs'], {
-      code: 'plan-too-large',
-      key: true,
-      message: `The jobs, every cell of a matrix by itself, have ${Math.ceil(weight / 1024 ** 2)} MB; 16 MB is the most.`,
-      hint: 'Put long scripts into files of the repository.',
     });
 }

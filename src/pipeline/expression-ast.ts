@@ -42,18 +42,31 @@ export class ExpressionError extends ImpGemError {
   }
 }
 
+/** Checks, warnings and every cell of a matrix ask for the nodes of the same few expressions. */
+const walked = new WeakMap<Expression, readonly Expression[]>();
+
 /** Every node below and with this one. */
-export function* walkExpression(node: Expression): Generator<Expression> {
-  yield node;
-  const children =
-    node.kind === 'path'
-      ? node.parts
-      : node.kind === 'call'
-        ? node.args
-        : node.kind === 'not'
-          ? [node.operand]
-          : node.kind === 'binary'
-            ? [node.left, node.right]
-            : [];
-  for (const child of children) yield* walkExpression(child);
+export function walkExpression(root: Expression): readonly Expression[] {
+  const known = walked.get(root);
+  if (known) return known;
+  const nodes = [root];
+  // What is appended is visited as well.
+  for (const node of nodes) nodes.push(...childrenOf(node));
+  walked.set(root, nodes);
+  return nodes;
+}
+
+function childrenOf(node: Expression): readonly Expression[] {
+  switch (node.kind) {
+    case 'path':
+      return node.parts;
+    case 'call':
+      return node.args;
+    case 'not':
+      return [node.operand];
+    case 'binary':
+      return [node.left, node.right];
+    case 'literal':
+      return [];
+  }
 }

@@ -31,58 +31,75 @@ export function problemOfGlob(pattern: string): string | undefined {
   return undefined;
 }
 
-export type Matcher = (text: string) => boolean;
+export interface Matcher {
+  /** `wanted`, and not `refused`. */
+  (text: string): boolean;
+  /** A pattern without `!` matches, or there is none. */
+  wanted: (text: string) => boolean;
+  /** A pattern with `!` matches. */
+  refused: (text: string) => boolean;
+}
 
 /**
  * True when a pattern without `!` matches (or there is none) and none with `!` does. `*` stays between two `/`, `**`
  * is any number of segments, a pattern that ends with `/` means all below. Patterns must have passed problemOfGlob.
  */
 export function compileGlobs(patterns: readonly string[]): Matcher {
-  const wanted = patterns.filter((pattern) => !pattern.startsWith('!')).map(globOf);
-  const refused = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => globOf(pattern.slice(1)));
-  return (text) =>
-    (wanted.length === 0 || wanted.some((match) => match(text))) && !refused.some((match) => match(text));
+  const positive = patterns.filter((pattern) => !pattern.startsWith('!')).flatMap(globsOf);
+  const negative = patterns
+    .filter((pattern) => pattern.startsWith('!'))
+    .flatMap((pattern) => globsOf(pattern.slice(1)));
+  const wanted = (text: string): boolean => positive.length === 0 || matchesAny(positive, text.split('/'));
+  const refused = (text: string): boolean => negative.length > 0 && matchesAny(negative, text.split('/'));
+  return Object.assign((text: string) => wanted(text) && !refused(text), { wanted, refused });
 }
+
+/** A pattern without braces, segment by segment. */
+type Glob = readonly SegmentMatcher[];
+type SegmentMatcher = '**' | ((segment: string) => boolean);
 
 /** The same few patterns are asked for every cell and step. */
 const KEPT = 500;
-const kept = new Map<string, Matcher>();
+const kept = new Map<string, Glob[]>();
 
-function globOf(pattern: string): Matcher {
+function globsOf(pattern: string): Glob[] {
   const known = kept.get(pattern);
   if (known) return known;
-  const matcher = compileGlob(pattern);
-  if (kept.size >= KEPT) kept.clear();
-  kept.set(pattern, matcher);
-  return matcher;
-}
-
-function compileGlob(pattern: string): Matcher {
   const whole = pattern.endsWith('/') ? `${pattern}**` : pattern;
-  const alternatives = (expandBraces(whole.replace(/^\.?\//, '')) ?? []).map(compileSegments);
-  return (text) => {
-    const segments = text.split('/');
-    return alternatives.some((match) => match(segments));
-  };
+  const globs = (expandBraces(whole.replace(/^\.?\//, '')) ?? []).map((one) => one.split('/').map(compileSegment));
+  if (kept.size >= KEPT) kept.clear();
+  kept.set(pattern, globs);
+  return globs;
 }
 
-type SegmentMatcher = '**' | ((segment: string) => boolean);
+function matchesAny(globs: readonly Glob[], segments: readonly string[]): boolean {
+  return globs.some((glob) => matchesGlob(glob, segments));
+}
 
-function compileSegments(pattern: string): (segments: string[]) => boolean {
-  const matchers = pattern.split('/').map(compileSegment);
-  return (segments) => {
-    // reach[i]: the matchers so far can have eaten the first i segments.
-    let reach = segments.map((_, index) => index === 0);
-    reach.push(segments.length === 0);
-    for (const matcher of matchers) {
-      if (matcher === '**') {
-        const first = reach.indexOf(true);
-        reach = reach.map((_, index) => first !== -1 && index >= first);
-      } else
-        reach = reach.map((_, index) => index > 0 && reach[index - 1] === true && matcher(segments[index - 1] ?? ''));
+/** Goes back no further than to the last `**`: what an earlier one eats more would not help. */
+function matchesGlob(glob: Glob, segments: readonly string[]): boolean {
+  let at = 0;
+  let next = 0;
+  let lastStars = -1;
+  let eaten = 0;
+  while (at < segments.length) {
+    const matcher = glob[next];
+    if (matcher === '**') {
+      lastStars = next;
+      eaten = at;
+      next += 1;
+    } else if (matcher?.(segments[at] ?? '')) {
+      at += 1;
+      next += 1;
+    } else if (lastStars === -1) return false;
+    else {
+      eaten += 1;
+      at = eaten;
+      next = lastStars + 1;
     }
-    return reach[segments.length] === true;
-  };
+  }
+  while (glob[next] === '**') next += 1;
+  return next === glob.length;
 }
 
 function compileSegment(segment: string): SegmentMatcher {

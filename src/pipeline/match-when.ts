@@ -13,11 +13,13 @@ import { parseCondition } from './split-template.ts';
 export type WhenSource = Static<typeof When>;
 export type ConditionSource = Exclude<WhenSource, unknown[]>;
 
-export interface Subject {
+/** What a `when` is asked about, for all jobs and steps of one plan. */
+export interface Occasion {
   event: PipelineEvent;
   /** Undefined: git cannot tell, every path matches. */
   changedPaths: readonly string[] | undefined;
-  matrix: MatrixCell;
+  /** What mismatchOfEvent said of each condition: every cell of a matrix asks for the same ones. */
+  mismatches: Map<ConditionSource, string | undefined>;
 }
 
 export type Verdict =
@@ -25,12 +27,12 @@ export type Verdict =
   | { runs: false; reason: string };
 
 /** Of several conditions any one is enough. */
-export function matchWhen(when: WhenSource | undefined, subject: Subject): Verdict {
+export function matchWhen(when: WhenSource | undefined, occasion: Occasion, matrix: MatrixCell): Verdict {
   if (when === undefined) return { runs: true, status: 'success' };
   const mismatches: string[] = [];
   const matching: ConditionSource[] = [];
   for (const condition of toList(when)) {
-    const mismatch = mismatchOf(condition, subject);
+    const mismatch = mismatchOf(condition, occasion, matrix);
     if (mismatch) mismatches.push(mismatch);
     else matching.push(condition);
   }
@@ -90,7 +92,15 @@ function bare(text: string): string {
 }
 
 /** Why a condition is not met; undefined when it is, or is decided later. */
-function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }: Subject): string | undefined {
+function mismatchOf(condition: ConditionSource, occasion: Occasion, matrix: MatrixCell): string | undefined {
+  const { mismatches } = occasion;
+  if (!mismatches.has(condition)) mismatches.set(condition, mismatchOfEvent(condition, occasion));
+  return (
+    mismatches.get(condition) ?? mismatchOfMatrix(condition, matrix) ?? mismatchOfIf(condition, occasion.event, matrix)
+  );
+}
+
+function mismatchOfEvent(condition: ConditionSource, { event, changedPaths }: Occasion): string | undefined {
   const kinds = toList(condition.event);
   if (kinds.length > 0 && !anyKind(kinds, event.kind)) return `event is ${event.kind} (wants ${kinds.join(', ')})`;
   const branch = event.pullRequest?.targetBranch ?? event.branch;
@@ -101,18 +111,15 @@ function mismatchOf(condition: ConditionSource, { event, changedPaths, matrix }:
     ['repository', condition.repository, [event.repository, event.repository.split('/').slice(1).join('/')]],
   ];
   for (const [what, patterns, values] of named) {
-    if (patterns === undefined || matchesAll(toList(patterns), values)) continue;
+    if (patterns === undefined || matchesNames(patterns, values)) continue;
     const [value] = values;
     const wanted = `(wants ${toList(patterns).join(', ')})`;
     return value === undefined ? `the event has no ${what} ${wanted}` : `${what} is ${value} ${wanted}`;
   }
-  const cell = mismatchOfMatrix(condition, matrix);
-  if (cell) return cell;
-  if (condition.paths !== undefined && changedPaths !== undefined) {
-    const match = matcherOf(condition.paths);
-    if (!changedPaths.some(match)) return `no changed path matches ${toList(condition.paths).join(', ')}`;
-  }
-  return mismatchOfIf(condition, event, matrix);
+  const { paths } = condition;
+  if (paths !== undefined && changedPaths !== undefined && !changedPaths.some(matcherOf(paths)))
+    return `no changed path matches ${toList(paths).join(', ')}`;
+  return undefined;
 }
 
 /** Compiled once for all cells and events that a list of patterns is asked for. */
@@ -132,11 +139,9 @@ function anyKind(wanted: readonly string[], kind: string): boolean {
 }
 
 /** Some name of the same thing matches, and none is refused by a `!`. */
-function matchesAll(patterns: readonly string[], values: readonly string[]): boolean {
-  const wanted = patterns.filter((pattern) => !pattern.startsWith('!'));
-  const refused = patterns.filter((pattern) => pattern.startsWith('!')).map((pattern) => pattern.slice(1));
-  const isRefused = refused.length > 0 && values.some(compileGlobs(refused));
-  return values.length > 0 && !isRefused && (wanted.length === 0 || values.some(compileGlobs(wanted)));
+function matchesNames(patterns: string | readonly string[], values: readonly string[]): boolean {
+  const { wanted, refused } = matcherOf(patterns);
+  return values.length > 0 && values.some(wanted) && !values.some(refused);
 }
 
 function mismatchOfMatrix(condition: ConditionSource, matrix: MatrixCell): string | undefined {

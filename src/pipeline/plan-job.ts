@@ -16,8 +16,8 @@ const SERVICE_READY_MS = 60_000;
 /** `idsOf` gives the ids of all cells of a job key. */
 export function planJob(cell: Cell, idsOf: (key: string) => string[], given: PlanContext): JobSpec {
   const { id, key, name, job, path, matrix } = cell;
-  const { source, event, changedPaths } = given;
-  const verdict = matchWhen(job.when, { event, changedPaths, matrix });
+  const { source } = given;
+  const verdict = matchWhen(job.when, given, matrix);
   const context = verdict.runs ? given : { ...given, ...given.unreported };
   const { fill, fillImage } = context;
   const defaults = source.defaults?.job ?? {};

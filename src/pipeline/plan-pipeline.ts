@@ -1,19 +1,25 @@
 import type { PipelineEvent } from '../runs/event.ts';
 import type { CloneSpec, JobNeed, JobSpec, Plan } from '../runs/plan.ts';
 import { compact } from './compact.ts';
-import type { Diagnostic } from './diagnostic.ts';
+import { type Diagnostic, MAX_DIAGNOSTICS } from './diagnostic.ts';
 import { type CellName, expandMatrix, nameCells } from './expand-matrix.ts';
 import { ExpressionError } from './expression-ast.ts';
 import { interpolateNow } from './expression.ts';
 import { parseImageReference } from './image-reference.ts';
 import { jobsOf, type KeyedJob } from './jobs-of.ts';
-import { matchWhen } from './match-when.ts';
+import { type ConditionSource, matchWhen, type Occasion, toList } from './match-when.ts';
 import { isInside } from './path-inside.ts';
-import type { Pipeline } from './pipeline.ts';
+import type { Pipeline, Report } from './pipeline.ts';
 import { planJob } from './plan-job.ts';
 import { planConcurrency } from './plan-values.ts';
 import type { MatrixCell, PipelineSource } from './schema.ts';
+import { hasExpression } from './split-template.ts';
 import type { Path } from './yaml-source.ts';
+
+/** Characters that `${{ }}` may add to a plan: a long commit message, in every cell. */
+const MAX_FILLED = 16 * 1024 * 1024;
+/** Patterns of `paths` times characters of changed paths; more would keep the server from everything else. */
+const MAX_COMPARED = 20_000_000;
 
 export interface PlanInput {
   event: PipelineEvent;
@@ -38,10 +44,8 @@ export interface Fillers {
 }
 
 /** What a job and its steps are planned with; a mistake that shows in filling is reported at its path. */
-export interface PlanContext extends Fillers {
+export interface PlanContext extends Fillers, Occasion {
   source: PipelineSource;
-  event: PipelineEvent;
-  changedPaths: readonly string[] | undefined;
   jobTimeoutMs: number;
   /** For what does not run: `app:${{ event.tag }}` is no mistake of a job that is for tags only. */
   unreported: Fillers;
@@ -59,32 +63,53 @@ export interface Cell extends KeyedJob, CellName {
  */
 export function planPipeline(pipeline: Pipeline, input: PlanInput): PlanResult {
   const { source } = pipeline;
-  const { event, changedPaths } = input;
+  const { event } = input;
   const diagnostics: Diagnostic[] = [];
+  const report: Report = (path, mistake) => {
+    diagnostics.push(pipeline.diagnose(path, mistake));
+    if (diagnostics.length >= MAX_DIAGNOSTICS) throw new Enough();
+  };
   const context: PlanContext = {
     source,
     event,
-    changedPaths,
+    changedPaths: input.changedPaths && comparable(input.changedPaths, source),
+    mismatches: new Map(),
     jobTimeoutMs: input.defaults.jobTimeoutMs,
-    ...createFillers(event, (path, mistake) => diagnostics.push(pipeline.diagnose(path, mistake))),
+    ...createFillers(event, report),
     unreported: createFillers(event, () => undefined),
   };
   try {
     const plan = makePlan(pipeline, context);
     return diagnostics.length > 0 ? { diagnostics } : { plan, diagnostics };
   } catch (error) {
+    if (error instanceof Enough) return { diagnostics };
     if (!(error instanceof ExpressionError)) throw error;
     return { diagnostics: [pipeline.diagnose(['when'], { code: error.code, message: error.message })] };
   }
 }
 
-function createFillers(
-  event: PipelineEvent,
-  report: (path: Path, mistake: { code: string; message: string }) => void,
-): Fillers {
+/** Ends the planning: every cell of a matrix would make the same mistake. */
+class Enough extends Error {}
+
+/** The changed paths, or undefined where it would take too long to look at them: then every file counts as changed. */
+function comparable(changedPaths: readonly string[], source: PipelineSource): readonly string[] | undefined {
+  const whens = [source.when, ...jobsOf(source).flatMap(({ job }) => [job.when, ...job.steps.map(({ when }) => when)])];
+  const conditions = new Set(whens.flatMap<ConditionSource>((when) => toList(when)));
+  const patterns = [...conditions].reduce((sum, { paths }) => sum + toList(paths).length, 0);
+  const characters = changedPaths.reduce((sum, path) => sum + path.length, 0);
+  return patterns * characters > MAX_COMPARED ? undefined : changedPaths;
+}
+
+function createFillers(event: PipelineEvent, report: Report): Fillers {
+  let filled = 0;
   const fill: Fillers['fill'] = (text, path, matrix) => {
+    if (!hasExpression(text)) return text;
+    if (filled > MAX_FILLED) return '';
     try {
-      return interpolateNow(text, { event, matrix });
+      const result = interpolateNow(text, { event, matrix });
+      filled += result.length;
+      if (filled > MAX_FILLED) throw new ExpressionError('The results of all expressions have more than 16 MB.', 0);
+      return result;
     } catch (error) {
       if (!(error instanceof ExpressionError)) throw error;
       report(path, { code: error.code, message: error.message });
@@ -108,8 +133,7 @@ function createFillers(
 }
 
 function makePlan({ name, file, source }: Pipeline, given: PlanContext): Plan {
-  const { event, changedPaths } = given;
-  const verdict = matchWhen(source.when, { event, changedPaths, matrix: {} });
+  const verdict = matchWhen(source.when, given, {});
   const context = verdict.runs ? given : { ...given, ...given.unreported };
   const cells = cellsOf(source);
   const ids = new Map<string, string[]>();

@@ -11,9 +11,9 @@ import { toText } from './script-text.ts';
 import type { Path } from './yaml-source.ts';
 
 export function planStep(step: StepSource, name: string, path: Path, { matrix }: Cell, context: PlanContext): StepSpec {
-  const { source, event, changedPaths } = context;
+  const { source } = context;
   const defaults = source.defaults?.step ?? {};
-  const verdict = matchWhen(step.when, { event, changedPaths, matrix });
+  const verdict = matchWhen(step.when, context, matrix);
   const { fill, fillFolder, fillImage } = verdict.runs ? context : context.unreported;
   const timeout = step.timeout ?? defaults.timeout;
   const folder = step['working-directory'] ?? defaults['working-directory'];

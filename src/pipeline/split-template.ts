@@ -1,6 +1,6 @@
 /** Text with `${{ }}` in it, taken apart. A quote inside an expression may hold `}}`. */
 import { type Expression, ExpressionError } from './expression-ast.ts';
-import { MAX_LENGTH, parseExpression } from './parse-expression.ts';
+import { parseExpression } from './parse-expression.ts';
 
 export type TemplatePart = string | { expression: Expression; /** Offset of the expression's text. */ at: number };
 
@@ -11,24 +11,46 @@ export function hasExpression(text: string): boolean {
   return text.includes(OPEN);
 }
 
-/** The same few texts are checked, planned for every cell and filled in by workers. */
-const KEPT = 500;
-const kept = new Map<string, readonly TemplatePart[]>();
+/** Expressions of one text. */
+const MAX_EXPRESSIONS = 100;
+
+/**
+ * The same few texts are checked, planned for every cell and filled in by workers. All that stand in one file have room
+ * (512 KiB), so that each is read once however often aliases and a matrix repeat it.
+ */
+const KEPT_CHARACTERS = 1024 * 1024;
+
+function remember<Result>(read: (text: string) => Result): (text: string) => Result {
+  const kept = new Map<string, Result>();
+  let characters = 0;
+  return (text) => {
+    const known = kept.get(text);
+    if (known !== undefined) return known;
+    const result = read(text);
+    characters += text.length;
+    if (characters > KEPT_CHARACTERS) {
+      kept.clear();
+      characters = text.length;
+    }
+    kept.set(text, result);
+    return result;
+  };
+}
+
+const splitOnce = remember(split);
+const parseOnce = remember((text) => parseAt(text, 0));
 
 /** Throws ExpressionError with `at` counted from the beginning of `text`. */
 export function splitTemplate(text: string): readonly TemplatePart[] {
   if (!hasExpression(text)) return [text];
-  const known = kept.get(text);
-  if (known) return known;
-  const parts = split(text);
-  if (kept.size >= KEPT) kept.clear();
-  if (text.length <= MAX_LENGTH) kept.set(text, parts);
-  return parts;
+  return splitOnce(text);
 }
 
 function split(text: string): TemplatePart[] {
   const parts: TemplatePart[] = [];
   let position = 0;
+  if (text.split(OPEN).length > MAX_EXPRESSIONS + 1)
+    throw new ExpressionError(`A text has at most ${MAX_EXPRESSIONS} expressions.`, 0);
   for (;;) {
     const open = text.indexOf(OPEN, position);
     if (open === -1) break;
@@ -48,7 +70,7 @@ function split(text: string): TemplatePart[] {
 /** An `if` may be written with or without `${{ }}` around the whole of it. */
 export function parseCondition(text: string): Expression {
   const trimmed = text.trim();
-  if (!trimmed.startsWith(OPEN)) return parseAt(text, 0);
+  if (!trimmed.startsWith(OPEN)) return parseOnce(text);
   const parts = splitTemplate(trimmed);
   const [only] = parts;
   if (parts.length !== 1 || !only || typeof only === 'string')

@@ -2,7 +2,10 @@ import { checkEach } from './check-values.ts';
 import type { Warn } from './find-warnings.ts';
 import type { KeyedJob } from './jobs-of.ts';
 
-const PIPED = /\b(?:curl|wget)\b[^|\n;&]{0,500}\|\s{0,20}(?:sudo\s{1,5})?(?:env\s{1,5})?(?:ba|da|z|k)?sh\b/;
+const INTO_SHELL = /\|\s{0,20}(?:sudo\s{1,5})?(?:env\s{1,5})?(?:ba|da|z|k)?sh\b/g;
+const DOWNLOAD = /\b(?:curl|wget)\b/;
+/** Characters of the command before a `|` that are looked at. */
+const BEFORE = 500;
 const SUBSTITUTED = /\b(?:ba|da|z|k)?sh\s{1,5}(?:-c\s{1,5}"?\$|<)\(\s{0,5}(?:curl|wget)\b/;
 
 /** Whoever owns the address (or the network in between) owns the build. */
@@ -10,7 +13,7 @@ export function warnOfScripts(jobs: readonly KeyedJob[], warn: Warn): void {
   for (const { job, path } of jobs)
     for (const [index, step] of job.steps.entries())
       checkEach(step.run, [...path, 'steps', index, 'run'], (script, at) => {
-        const part = (PIPED.exec(script) ?? SUBSTITUTED.exec(script))?.[0];
+        const part = pipedIn(script) ?? SUBSTITUTED.exec(script)?.[0];
         if (part === undefined) return;
         warn(at, {
           code: 'pipe-to-shell',
@@ -19,4 +22,18 @@ export function warnOfScripts(jobs: readonly KeyedJob[], warn: Warn): void {
           part,
         });
       });
+}
+
+/** From the pipe backwards: a script of nothing but `curl` would be read 500 times the other way. */
+function pipedIn(script: string): string | undefined {
+  for (const { 0: pipe, index } of script.matchAll(INTO_SHELL)) {
+    const command =
+      script
+        .slice(Math.max(0, index - BEFORE), index)
+        .split(/[|\n;&]/)
+        .at(-1) ?? '';
+    const start = command.search(DOWNLOAD);
+    if (start !== -1) return command.slice(start) + pipe;
+  }
+  return undefined;
 }

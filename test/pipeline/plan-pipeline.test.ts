@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { pipelineEvent } from '../support/pipeline-event.ts';
 import { planText } from './plan-text.ts';
 
 test('the whole plan of the smallest pipeline, defaults and all', () => {
@@ -86,4 +87,20 @@ test('the name of an artifact is filled in', () => {
     'jobs: { a: { matrix: { node: [20] }, steps: [{ run: make, artifacts: { paths: dist, name: "dist-${{ matrix.node }}" } }] } }',
   );
   expect(plan?.jobs[0]?.steps[0]?.artifacts).toEqual([{ paths: ['dist'], name: 'dist-20', when: 'success' }]);
+});
+
+test('where comparing would take too long, every file counts as changed', () => {
+  const text = 'jobs: { a: { when: { paths: ["docs/**", "*.md"] }, steps: [{ run: make }] } }';
+  const paths = (count: number) => Array.from({ length: count }, (_, index) => `src/${'x'.repeat(90)}${index}`);
+  expect(planText(text, { changedPaths: paths(1_000) }).plan?.jobs[0]?.skip).toContain('no changed path');
+  expect(planText(text, { changedPaths: paths(110_000) }).plan?.jobs[0]?.skip).toBeUndefined();
+});
+
+test('results that are too much only together are a diagnostic as well', () => {
+  const cells = Array.from({ length: 250 }, (_, index) => index).join(', ');
+  const step = '{ run: x, artifacts: { paths: a, name: "${{ event.message }}" } }, ';
+  const text = `jobs: { a: { matrix: { a: [${cells}] }, steps: [${step.repeat(20)}] } }`;
+  const { plan, diagnostics } = planText(text, { event: pipelineEvent({ message: 'm'.repeat(10_000) }) });
+  expect(plan).toBeUndefined();
+  expect(diagnostics.map(({ message }) => message)).toEqual(['The results of all expressions have more than 16 MB.']);
 });

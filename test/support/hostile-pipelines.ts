@@ -4,6 +4,7 @@ export function hostilePipelines(): Record<string, { text: string; code: string 
   const tail = '\nsteps: [{ run: make }]';
   const times = (count: number, line: (index: number) => string) =>
     Array.from({ length: count }, (_, i) => line(i)).join('\n');
+  const numbers = (count: number) => times(count, String).replaceAll('\n', ', ');
   return {
     'alias bomb': {
       text: `x-a: &a [${'x,'.repeat(10)}]\n${times(9, (i) => `x-${letters[i + 1]!}: &${letters[i + 1]!} [${`*${letters[i]!},`.repeat(10)}]`)}${tail}`,
@@ -65,6 +66,46 @@ export function hostilePipelines(): Record<string, { text: string; code: string 
     'an environment for 500 jobs': {
       text: `env: { A: "${'x'.repeat(60_000)}" }\njobs:\n${times(499, (i) => `  j${i}: { steps: [{ run: x }] }`)}`,
       code: 'plan-too-large',
+    },
+    'a short script with as many controls as steps': {
+      text: `x-s: &s "${'\\u0001'.repeat(30_000)}"\nsteps: [${'{ run: *s }, '.repeat(499)}]`,
+      code: 'plan-too-large',
+    },
+    '250 cells that need 750': {
+      text: `jobs:\n${times(4, (i) => `  j${i}: { matrix: { a: [${numbers(250)}] }, needs: [${i ? times(i, (k) => `j${k}`).replaceAll('\n', ', ') : ''}], steps: [{ run: x }] }`)}`,
+      code: 'plan-too-large',
+    },
+    'expressions in 300 long variables': {
+      text: `x-e: &e "${'${{1}}'.repeat(10_900)}"\nenv: { ${times(300, (i) => `A${i}: *e`).replaceAll('\n', ', ')} }${tail}`,
+      code: 'plan-too-large',
+    },
+    'expressions in the variables of a matrix too large': {
+      text: `x-e: &e "${'${{1}}'.repeat(10_900)}"\njobs: { a: { matrix: { a: [${numbers(300)}] }, env: { ${times(300, (i) => `A${i}: *e`).replaceAll('\n', ', ')} }, steps: [{ run: x }] } }`,
+      code: 'plan-too-large',
+    },
+    '490 variables of 160 expressions': {
+      text: `env: { ${times(490, (i) => `A${i}: "${'${{1}}'.repeat(160)}${i}"`).replaceAll('\n', ', ')} }${tail}`,
+      code: 'expression-invalid',
+    },
+    'an expression of spaces in 60 scripts': {
+      text: `x-s: &s "\${{ a${' '.repeat(250_000)}b"\nsteps: [${'{ run: *s }, '.repeat(60)}]`,
+      code: 'expression-in-run',
+    },
+    'an expression of letters in 60 scripts': {
+      text: `x-s: &s "\${{ ${'a'.repeat(250_000)}-"\nsteps: [${'{ run: *s }, '.repeat(60)}]`,
+      code: 'expression-in-run',
+    },
+    'a wrong image in 20,000 steps': {
+      text: `# ${'x'.repeat(400_000)}\njobs:\n${times(4, (i) => `  j${i}: { matrix: { a: [${numbers(250)}] }, steps: [${'{ run: x, image: "${{event.branch}}!" }, '.repeat(20)}] }`)}`,
+      code: 'image-invalid',
+    },
+    'long conditions of 1,000 cells': {
+      text: `jobs:\n${times(4, (i) => `  j${i}: { matrix: { a: [${numbers(250)}] }, steps: [{ run: x, image: "\${{event.branch}}!", when: [${times(4, (k) => `{ if: "${'1==2||'.repeat(39)}${k}==${k}${i}" }`).replaceAll('\n', ', ')}] }] }`)}`,
+      code: 'image-invalid',
+    },
+    'patterns of 1,000 cells': {
+      text: `jobs:\n${times(4, (i) => `  j${i}: { matrix: { a: [${numbers(250)}] }, steps: [{ run: x, image: "\${{event.branch}}!", when: { repository: [${times(150, (k) => `${'abcd'[i]!}*${k}`).replaceAll('\n', ', ')}, "**"] } }] }`)}`,
+      code: 'image-invalid',
     },
     'matrix of many includes': {
       text: `jobs: { a: { matrix: { a: [${'1,'.repeat(32)}], b: [${times(32, String).replaceAll('\n', ', ')}], include: [${'{ z: 1 }, '.repeat(256)}{ z: 2 }] }, steps: [{ run: x }] } }`,
