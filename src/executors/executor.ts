@@ -127,7 +127,10 @@ export interface AdoptedJob {
   sandbox: JobSandbox;
   /** Ids of tasks that were started, oldest first: each can be passed to `resume`. */
   started: string[];
-  /** Follows a task that was started before: its output again from byte 0, then its exit. */
+  /**
+   * Follows a task that was started before: its output again from byte 0, then its exit. Error `task-not-started`
+   * (ImpGemError) when its worker died before the script was handed over: it can be started.
+   */
   resume(taskId: string, output: Output, options: StartOptions): Promise<Exit>;
 }
 
@@ -142,8 +145,8 @@ export interface Executor {
   prepare(job: JobContext): Promise<JobSandbox>;
   /** The job's sandbox if it still lives in the same attempt, else undefined. Never starts anything. */
   adopt(job: JobContext): Promise<AdoptedJob | undefined>;
-  /** Removes what no live job owns. */
-  reap(isLive: (owner: JobOwner) => boolean): Promise<number>;
+  /** Removes what no live job owns; gives how much that was. `isLive` is asked after its containers were seen. */
+  reap(isLive: (owner: JobOwner) => boolean | Promise<boolean>): Promise<number>;
   /** Why no job can be run now (`the Docker engine does not answer`); undefined: nothing is wrong. */
   trouble?(): Promise<string | undefined>;
   /** Removes the folder of a job that is disposed of or nobody's, whoever owns what its steps left there. */

@@ -1,9 +1,16 @@
 /** A build goes on although its worker dies, and what nobody goes on with is cleared away. */
 import { execa } from 'execa';
-import { rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { LostJobError } from '../../src/errors.ts';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
+import { recordStarted } from '../../src/executors/docker/slot-record.ts';
+import { newSlotId } from '../../src/executors/docker/slot.ts';
 import type { Executor, JobContext } from '../../src/executors/executor.ts';
+import { processMark } from '../../src/process-mark.ts';
+import { processStart } from '../../src/process-start.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { killWorker, startDoomedWorker } from '../support/docker-job.ts';
 import { contextOf, recordOutput, taskOf } from './conformance/job.ts';
@@ -108,6 +115,49 @@ it('lets go of a running step, and another worker goes on with it', async () => 
   await next.close();
 });
 
+it('leaves a step alone that prints while another worker takes it', async () => {
+  const job = await executor.prepare(context);
+  const script = 'i=0; until [ -e go ]; do echo "line $i"; i=$((i+1)); sleep 0.01; done; echo "lines: $i"; exit 3';
+  const task = taskOf(script);
+  const first = recordOutput();
+  let lost = false;
+  const write = (bytes: Buffer) => (lost ? Promise.reject(new LostJobError('the job')) : first.write(bytes));
+  const abandoned = job.start(task, { write }, { signal: never });
+  await first.until('line 5\n');
+  // As its log does, from the moment on when it is told that it must stop.
+  lost = true;
+  await expect(abandoned).rejects.toBeInstanceOf(LostJobError);
+  await job.detach();
+  const adopted = await executor.adopt(context);
+  const output = recordOutput();
+  const resumed = adopted!.resume(task.id, output, { signal: never });
+  await output.until('line 10\n');
+  await go();
+  expect(await resumed).toMatchObject({ code: 3 });
+  const [, count] = /lines: (\d+)\n$/.exec(output.text()) ?? [];
+  const lines = Array.from({ length: Number(count) }, (_, i) => `line ${i}\n`).join('');
+  expect(output.text()).toBe(`${lines}lines: ${count}\n`);
+  await adopted!.sandbox.dispose();
+});
+
+it('says of a step that never had its script that it was not started, and can start it', async () => {
+  const job = await executor.prepare(context);
+  const task = taskOf('echo ran');
+  job.expect([task]);
+  await expect.poll(() => containersOf(task.id)).toHaveLength(1);
+  const [containerId = ''] = await containersOf(task.id);
+  // Where the worker dies between the record and the script: the container's stdin ends.
+  recordStarted(context.folder, { task: task.id, containerId, number: 0, nonce: 'nonce' });
+  await job.detach();
+  const adopted = await executor.adopt(context);
+  const resumed = adopted!.resume(task.id, recordOutput(), { signal: never });
+  await expect(resumed).rejects.toMatchObject({ code: 'task-not-started' });
+  const output = recordOutput();
+  expect(await adopted!.sandbox.start(task, output, { signal: never })).toMatchObject({ code: 0 });
+  expect(output.text()).toBe('ran\n');
+  await adopted!.sandbox.dispose();
+});
+
 it('reaps what no live job owns, and nothing of a live one', async () => {
   const { worker } = await doomed();
   await killWorker(worker);
@@ -119,8 +169,46 @@ it('reaps what no live job owns, and nothing of a live one', async () => {
   await other.close();
 });
 
+/** `MACHINE.PID.START`, of another process than this one. */
+const markOf = (pid: number, start: string) => `${processMark().split('.')[0]}.${pid}.${start}`;
+
+it('reaps the warm slots of dead processes, and none of one that lives, whatever name its worker bears', async () => {
+  const create = (slot: string, mark: string): Promise<unknown> => {
+    const labels = { instance: bench.options.instance, worker: bench.options.workerName, slot, process: mark };
+    const options = Object.entries(labels).flatMap(([name, value]) => ['--label', `dev.impgem.${name}=${value}`]);
+    return execa('docker', ['network', 'create', ...options, `impgem-${slot}`]);
+  };
+  const [dead, live] = [newSlotId(), newSlotId()];
+  await create(dead, markOf(process.ppid, '1'));
+  await create(live, markOf(process.ppid, processStart(process.ppid)));
+  expect(await executor.reap(() => false)).toBe(1);
+  expect(await bench.leftovers()).toEqual([`impgem-${live}`]);
+  await execa('docker', ['network', 'rm', `impgem-${live}`]);
+});
+
+it('leaves containers alone that set rules or remove files, and folders of which the engine knows nothing', async () => {
+  const folder = join(bench.options.folder, 'young');
+  await mkdir(folder, { recursive: true });
+  const { instance, workerName } = bench.options;
+  const labels = [`instance=${instance}`, `worker=${workerName}`, 'slot=../slots'];
+  const options = labels.flatMap((label) => ['--label', `dev.impgem.${label}`]);
+  const { stdout: id } = await execa('docker', [
+    'run',
+    '-d',
+    '--network',
+    'none',
+    ...options,
+    BASE_IMAGE,
+    'sleep',
+    '60',
+  ]);
+  expect(await executor.reap(() => false)).toBe(0);
+  expect((await execa('docker', ['rm', '-f', id])).stdout).toBe(id);
+  expect(existsSync(folder)).toBe(true);
+});
+
 async function containersOf(step: string): Promise<string[]> {
   const filter = (label: string) => ['--filter', `label=dev.impgem.${label}`];
-  const args = ['ps', '-aq', ...filter(`instance=${bench.options.instance}`), ...filter(`step=${step}`)];
-  return (await execa('docker', args)).stdout.split('\n');
+  const args = ['ps', '-aq', '--no-trunc', ...filter(`instance=${bench.options.instance}`), ...filter(`step=${step}`)];
+  return (await execa('docker', args)).stdout.split('\n').filter(Boolean);
 }

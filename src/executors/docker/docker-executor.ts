@@ -6,7 +6,7 @@ import { createEngineEvents } from './engine-events.ts';
 import { tellEngineLoss, tellUnreachable } from './engine-loss.ts';
 import { createImages } from './images.ts';
 import { createJobSandbox } from './job-sandbox.ts';
-import { LABEL } from './labels.ts';
+import { commonLabels, LABEL } from './labels.ts';
 import { createNetworkRules } from './network-rules.ts';
 import type { DockerOptions } from './options.ts';
 import type { ExecutorParts } from './parts.ts';
@@ -32,7 +32,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const engine = await connectEngine(options);
   const { docker } = engine;
   await engineCall('use the Docker engine', () => docker.ping());
-  const labels = { [LABEL.instance]: options.instance, [LABEL.worker]: options.workerName };
+  const labels = commonLabels(options);
   const images = createImages(docker, options);
   const ownImage = () => images.ensure(options.image, () => undefined).then(() => options.image);
   const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? [], ownImage);

@@ -2,7 +2,7 @@ import { basename, dirname } from 'node:path';
 import { InfrastructureError } from '../../errors.ts';
 import { removeTree } from '../remove-tree.ts';
 import { engineCall } from './engine.ts';
-import { LABEL } from './labels.ts';
+import { commonLabels } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 
 const MOUNT = '/impgem/folders';
@@ -28,7 +28,7 @@ async function removeAsRoot({ docker, options, images }: ExecutorParts, folder: 
       Cmd: [],
       User: '0',
       WorkingDir: '/',
-      Labels: { [LABEL.instance]: options.instance, [LABEL.worker]: options.workerName },
+      Labels: commonLabels(options),
       HostConfig: {
         NetworkMode: 'none',
         Binds: [`${dirname(folder)}:${MOUNT}`],

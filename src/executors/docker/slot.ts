@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { bindsOf, containerOptions } from './container-spec.ts';
 import type { JobOwner } from '../executor.ts';
 import { engineCall, statusOf } from './engine.ts';
-import { holderName, LABEL, ownerLabels } from './labels.ts';
+import { commonLabels, holderName, ownerLabels } from './labels.ts';
 import type { Note } from './images.ts';
 import { createJobNetwork } from './job-network.ts';
 import type { ExecutorParts } from './parts.ts';
@@ -54,16 +54,12 @@ export function newSlotId(): string {
 export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promise<Slot> {
   const { options } = parts;
   const { id = newSlotId() } = wanted;
-  const labels = {
-    [LABEL.instance]: options.instance,
-    [LABEL.worker]: options.workerName,
-    [LABEL.slot]: id,
-    ...(wanted.owner === undefined ? {} : ownerLabels(wanted.owner)),
-  };
+  const labels = { ...commonLabels(options, id), ...ownerLabels(wanted.owner) };
   const folder = wanted.folder ?? join(options.folder, id);
   const objects = wanted.objects ?? join(folder, 'docker', 'objects');
-  await makeFolders(folder);
   await parts.images.ensure(wanted.image, wanted.note ?? (() => undefined));
+  // After what may take long: a folder of which the engine knows nothing yet looks like a dead worker's.
+  await makeFolders(folder);
   const shared = await parts.sharesDisk(wanted.image);
   // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
   const rules = parts.rules.ensure().catch(parts.options.onProblem ?? (() => undefined));
