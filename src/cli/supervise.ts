@@ -45,7 +45,12 @@ export function supervise(part: Part, say: (line: string) => void): Supervised {
   const start = (): void => {
     const startedAt = Date.now();
     const [command, ...args] = [...DIES_WITH_US, part.command, ...part.args];
-    const next = spawn(command ?? part.command, args, { env: part.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const next = spawn(command ?? part.command, args, {
+      env: part.env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // In a group of its own, or Ctrl-C in a terminal would reach it, too: whom to stop, and when, is said by `stop`.
+      detached: true,
+    });
     child = next;
     for (const stream of [next.stdout, next.stderr]) createInterface({ input: stream }).on('line', hear);
     next.once('error', (error) => say(`${part.name}: cannot be started: ${error.message}`));

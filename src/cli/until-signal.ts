@@ -1,12 +1,21 @@
 import { atMost } from './at-most.ts';
 
-/** Aborts at the first SIGINT or SIGTERM; `again` is called at each further one. */
+/** A SIGINT this soon after another is the same Ctrl-C: `npx` passes on what the terminal sends to both. */
+const SAME_MS = 500;
+
+/**
+ * Aborts at the first SIGINT or SIGTERM; `again` is called at each further Ctrl-C. A further SIGTERM says nothing new: a
+ * service manager sends it to all of a service, and `impgem up` to its parts once more.
+ */
 export function untilSignal(again: () => void): AbortSignal {
   const controller = new AbortController();
+  let firstAt = 0;
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
-      if (controller.signal.aborted) again();
-      else controller.abort(signal);
+      if (!controller.signal.aborted) {
+        firstAt = performance.now();
+        controller.abort(signal);
+      } else if (signal === 'SIGINT' && performance.now() - firstAt > SAME_MS) again();
     });
   return controller.signal;
 }

@@ -1,7 +1,9 @@
 import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Process, poll, startProcess } from '../support/product.ts';
+import { type FakeForge, startFakeForge } from '../support/fake-forge.ts';
+import { type GitServer, makeRepository, startGitServer } from '../support/git-http.ts';
+import { type Process, TOKEN, WAITING, goOn, poll, startProcess, waits } from '../support/product.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 let folder: string;
@@ -131,5 +133,70 @@ describe('impgem up', () => {
       );
     const { url } = await startUp();
     await poll(() => isReady(url));
+  });
+
+  describe('in the middle of a step', () => {
+    let git: GitServer;
+    let forge: FakeForge;
+    beforeEach(async () => {
+      git = await startGitServer({ root: join(folder, 'git') });
+      forge = await startFakeForge();
+    });
+    afterEach(() => Promise.all([git.close(), forge.close()]));
+
+    async function startStep(): Promise<{ up: Process; url: string }> {
+      const repository = await makeRepository(join(folder, 'git'), 'ann/app');
+      await repository.commit({ '.impgem.yml': `steps: [{ run: ${JSON.stringify(WAITING)} }]\n` });
+      const up = startProcess(
+        'up',
+        env({
+          IMPGEM_API_TOKEN: TOKEN,
+          IMPGEM_GITEA_URL: git.url,
+          IMPGEM_GITEA_API_URL: `${forge.url}/api/v1`,
+          IMPGEM_GITEA_TOKEN: 'forge-token',
+        }),
+        true,
+      );
+      running.push(up);
+      await up.said(/worker ready/);
+      const url = /"url":"([^"]+)"/.exec(await up.said(/"listening"/))?.[1] ?? '';
+      const response = await fetch(`${url}/api/runs`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
+        body: JSON.stringify({ repository: 'gitea/ann/app', ref: 'main' }),
+      });
+      expect(response.status).toBe(201);
+      await waits(join(folder, 'data', 'work'));
+      return { up, url };
+    }
+
+    /** The step has begun, and ends after the stop has. */
+    async function endOf(up: Process): Promise<void> {
+      await up.said(/up: stopping/);
+      await goOn(join(folder, 'data', 'work'));
+      await up.said(/"state":"succeeded".*"job ended"/);
+      expect(await up.ended).toBe(0);
+      expect(up.lines.filter((line) => line.includes('"stopped"'))).toHaveLength(2);
+    }
+
+    it('Ctrl-C in a terminal, which reaches the whole process group, lets the step end', async () => {
+      const { up } = await startStep();
+      process.kill(-up.pid, 'SIGINT');
+      await endOf(up);
+      expect(up.lines.filter((line) => /: ended/.test(line))).toEqual([]);
+    });
+
+    it('a service manager that sends SIGTERM to the parts, too, lets the step end', async () => {
+      const { up, url } = await startStep();
+      const worker = (await childrenOf(up.pid)).find(({ command }) => command.includes('worker'));
+      process.kill(worker!.pid, 'SIGTERM');
+      const workers = async (): Promise<object[]> => {
+        const response = await fetch(`${url}/api/workers`, { headers: { authorization: `Bearer ${TOKEN}` } });
+        return ((await response.json()) as { workers: object[] }).workers;
+      };
+      await poll(async () => ((await workers()).length === 0 ? true : undefined));
+      process.kill(up.pid, 'SIGTERM');
+      await endOf(up);
+    });
   });
 });

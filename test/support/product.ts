@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Run } from '../../src/runs/run.ts';
 import { type FakeForge, signDelivery, startFakeForge } from './fake-forge.ts';
@@ -156,10 +156,12 @@ export async function startProduct(env: Record<string, string> = {}): Promise<Pr
   return product;
 }
 
-export function startProcess(command: string, env: Record<string, string>): Process {
+/** `ownGroup`: as a shell starts it, so that a signal can be sent to it as Ctrl-C does: to its process group. */
+export function startProcess(command: string, env: Record<string, string>, ownGroup = false): Process {
   const child: ChildProcess = spawn(process.execPath, ['dist/impgem.js', command], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
+    detached: ownGroup,
   });
   const lines: string[] = [];
   const waiting = new Set<() => void>();
@@ -197,6 +199,22 @@ export function startProcess(command: string, env: Record<string, string>): Proc
       return child.exitCode;
     },
   };
+}
+
+/** A step that ends when `goOn` is called. */
+export const WAITING = 'touch waiting; until [ -e go ]; do sleep 0.05; done';
+
+/** Resolves once such a step waits below this folder, with where it does. */
+export async function waits(folder: string): Promise<string> {
+  const found = await poll(async () =>
+    (await readdir(folder, { recursive: true }).catch((): string[] => [])).find((path) => basename(path) === 'waiting'),
+  );
+  return join(folder, dirname(found));
+}
+
+/** Lets the step go on that waits below this folder. */
+export async function goOn(folder: string): Promise<void> {
+  await writeFile(join(await waits(folder), 'go'), '');
 }
 
 /** Asks until there is an answer; the test's own time limit ends it. */
