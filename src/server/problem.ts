@@ -23,6 +23,8 @@ export function sendProblem(req: Request, res: Response, status: number, code: s
     code,
     instance: req.originalUrl,
   };
+  // Of the answer that was meant to be.
+  for (const name of ['ETag', 'Accept-Ranges', 'Content-Disposition']) res.removeHeader(name);
   res.status(status);
   res.setHeader('Content-Type', 'application/problem+json; charset=utf-8');
   res.setHeader('Cache-Control', 'no-store');

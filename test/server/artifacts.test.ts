@@ -1,5 +1,10 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createArtifactStore } from '../../src/artifacts/artifact-store.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 import { json, sampleRun, startTestServer, type TestServer, TOKEN } from '../support/test-server.ts';
 
 let server: TestServer;
@@ -154,4 +159,26 @@ test('an artifact that expired says so', async () => {
   const response = await get('old');
   expect(response.status).toBe(410);
   expect(await json(response)).toMatchObject({ code: 'artifact-expired' });
+});
+
+test('an artifact whose content was lost says so, in an answer that ends', async () => {
+  const folder = await temporaryFolder();
+  const other = await startTestServer({ artifacts: createArtifactStore(folder) });
+  try {
+    const run = sampleRun();
+    other.runs.put(run);
+    const content = Readable.from([Buffer.alloc(100_000)]);
+    const { sha256 } = await other.deps.artifacts.put(run.id, 'build', { path: 'lost' }, content);
+    for (const file of await readdir(folder, { recursive: true }))
+      if (file.endsWith(sha256)) await rm(join(folder, file));
+    for (const headers of [{}, { range: 'bytes=0-5' }]) {
+      const response = await other.get(`/api/runs/${run.id}/artifacts/build/lost`, headers);
+      expect(response.status).toBe(500);
+      expect(await json(response)).toMatchObject({ code: 'artifact-lost' });
+      for (const name of ['etag', 'content-range', 'content-disposition', 'accept-ranges'])
+        expect(response.headers.get(name)).toBeNull();
+    }
+  } finally {
+    await other.close();
+  }
 });

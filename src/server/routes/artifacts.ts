@@ -59,17 +59,14 @@ function file(deps: Pick<AppDeps, 'runs' | 'artifacts'>): RequestHandler {
       res.setHeader('Content-Range', `bytes */${entry.size}`);
       throw new InputError('range-invalid', `The file has ${entry.size} bytes.`, { status: 416 });
     }
+    const content = req.method === 'HEAD' ? undefined : await deps.artifacts.open(run.id, job, path, range);
     if (range) {
       res.status(206);
       res.setHeader('Content-Range', `bytes ${range.start}-${range.end}/${entry.size}`);
     }
     res.setHeader('Content-Length', range ? range.end - range.start + 1 : entry.size);
-    if (req.method === 'HEAD') {
-      res.end();
-      return;
-    }
-    const { stream } = await deps.artifacts.open(run.id, job, path, range);
-    await send(stream, res);
+    if (content) await send(content.stream, res);
+    else res.end();
   };
 }
 
