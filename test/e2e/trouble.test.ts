@@ -1,8 +1,9 @@
 /** What docs/operations.md says of a disk, a Redis and a forge in trouble, held against the product; and an upgrade. */
 import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Product, SECRET, TOKEN, poll, startProduct } from '../support/product.ts';
+import { type Product, SECRET, TOKEN, WAITING, goOn, poll, startProduct, waits } from '../support/product.ts';
 import { smallDisk } from '../support/small-disk.ts';
 
 const MB = 1024 ** 2;
@@ -147,13 +148,16 @@ describe('an upgrade in the middle of a run', () => {
     product = await startProduct();
     const [oldServer, oldWorker] = [product.server, await product.startWorker()];
     const { delivery } = await product.push('ann/app', {
-      '.impgem.yml': 'steps: [{ run: sleep 2 }, { run: "true" }]\n',
+      '.impgem.yml': `steps: [{ run: ${JSON.stringify(WAITING)} }, { run: "true" }]\n`,
     });
-    await product.runOf(delivery, (run) => run.state === 'running');
+    const folder = await waits(join(product.folder, 'data', 'work'));
     await product.startWorker({ IMPGEM_WORKER_NAME: 'w2' });
     // The new server is up before the old one goes: `product` talks to it from here on.
     await product.startServer();
     const stopped = Promise.all([oldWorker.stop('SIGTERM'), oldServer.stop('SIGTERM')]);
+    const workers = async (): Promise<object[]> => (await product.api<{ workers: object[] }>('/api/workers')).workers;
+    await isTrue(async () => (await workers()).length === 1);
+    await goOn(folder);
     const { delivery: meanwhile } = await product.push('ann/other', GREEN);
     expect(await product.runOf(meanwhile)).toMatchObject({ state: 'succeeded' });
     expect(await stopped).toEqual([0, 0]);
