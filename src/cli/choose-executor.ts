@@ -8,16 +8,19 @@ import type { Executor } from '../executors/executor.ts';
 import { dataFolder } from './data-folder.ts';
 import { stepLimits } from './job-defaults.ts';
 
-/** A single run of `impgem run` keeps nothing warm for a next one. */
 export interface ExecutorUse {
-  warm: boolean;
+  /**
+   * Folder of what `impgem run` makes; absent: a worker's executor. A single run keeps nothing warm for a next one, and
+   * is no part of the installation whose data folder may be the same: neither clears away what the other made.
+   */
+  local?: string;
 }
 
 /**
  * The executor that IMPGEM_EXECUTOR names; `auto` is docker if an engine answers, else the sandbox. Only the chosen one is
  * loaded. Throws InfrastructureError `executor-unavailable`, saying what is missing and how to get it.
  */
-export async function chooseExecutor(settings: Settings, use: ExecutorUse = { warm: true }): Promise<Executor> {
+export async function chooseExecutor(settings: Settings, use: ExecutorUse = {}): Promise<Executor> {
   const wanted = settings.IMPGEM_EXECUTOR;
   if (wanted === 'docker') return openDocker(settings, use);
   if (wanted === 'sandbox') return openSandbox(settings, use);
@@ -39,7 +42,7 @@ async function openSandbox(settings: Settings, use: ExecutorUse, because = ''): 
     hide: [dataFolder(settings).root],
     limits: stepLimits(settings),
     network: settings.IMPGEM_SANDBOX_NETWORK,
-    warm: use.warm,
+    warm: use.local === undefined,
   });
 }
 
@@ -55,8 +58,12 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     ...(settings.IMPGEM_RUN_AS === undefined ? {} : { runAs: settings.IMPGEM_RUN_AS }),
     ...(settings.DOCKER_AUTH_CONFIG === undefined ? {} : { authConfig: settings.DOCKER_AUTH_CONFIG }),
     // Workers on one data folder are one installation: each may clear away what a dead one left, and nothing else.
-    instance: createHash('sha256').update(data.root).digest('hex').slice(0, 12),
-    workerName: settings.IMPGEM_WORKER_NAME ?? hostname(),
+    instance: createHash('sha256')
+      .update(use.local ?? data.root)
+      .digest('hex')
+      .slice(0, 12),
+    // Of local runs several may be in the making at once.
+    workerName: use.local === undefined ? (settings.IMPGEM_WORKER_NAME ?? hostname()) : `local-${process.pid}`,
     folder: join(data.root, 'warm'),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
     image: settings.IMPGEM_IMAGE,
@@ -64,7 +71,7 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
       image: settings.IMPGEM_NESTED_ENGINE_IMAGE,
       rights: parseNestedOptions(settings.IMPGEM_NESTED_ENGINE_OPTIONS),
     },
-    warmSlots: use.warm ? settings.IMPGEM_WARM_SLOTS : 0,
+    warmSlots: use.local === undefined ? settings.IMPGEM_WARM_SLOTS : 0,
   });
 }
 

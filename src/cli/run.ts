@@ -114,7 +114,7 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
       finished.push(done);
     }
   } finally {
-    await runs.close();
+    for (const stays of await runs.close()) process.stderr.write(`impgem run: could not clean up: ${stays}\n`);
   }
   print(finished.map(shownAsJson));
   return exitCodeOf(finished.map(({ record }) => record.state));

@@ -24,7 +24,7 @@ export interface BegunJob {
   /** Known for sure once `ready` has settled. */
   objects(): string | undefined;
   secrets: Promise<ReadonlyMap<string, string>>;
-  /** Removes what the executor made, once it has made it. Idempotent. */
+  /** Removes what the executor made, once it has made it; nothing is put into the folder any more. Idempotent. */
   dispose(): Promise<void>;
   /** Lets go of it without stopping anything. */
   letGo(): Promise<void>;
@@ -56,6 +56,7 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
   secrets.catch(() => undefined);
   const log = createJobLog(ports.logs, assignment, folder, stored, secrets);
   const stop = new AbortController();
+  const over = new AbortController();
   const objects = ports.workspaces.objects?.(assignment) ?? facts?.objects;
   const context: JobContext = {
     owner,
@@ -65,7 +66,7 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
       ? Promise.resolve()
       : // Only after `prepare` was called: an executor may then put folders of its own in the place of the empty ones.
         Promise.resolve()
-          .then(() => fillWorkspace(assignment, ports, folder, stop.signal))
+          .then(() => fillWorkspace(assignment, ports, folder, AbortSignal.any([stop.signal, over.signal])))
           .then(({ objects }) => {
             // An executor that looks only when a task starts finds them here.
             if (objects !== undefined) context.objects = objects;
@@ -97,7 +98,11 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
     ready: context.ready,
     objects: () => context.objects,
     secrets,
-    dispose: async () => (await settled())?.dispose(),
+    dispose: async () => {
+      over.abort();
+      await (await settled())?.dispose();
+      await context.ready.catch(() => undefined);
+    },
     letGo: async () => (await settled())?.detach(),
   };
 }

@@ -21,7 +21,7 @@ interface Journal {
 }
 
 /** `RUN-JOB-ATTEMPT`: ids hold letters, digits, `_` and `-` only. */
-function jobFolderName(owner: JobOwner): string {
+export function jobFolderName(owner: JobOwner): string {
   return `${owner.run}-${owner.job}-${owner.attempt}`;
 }
 

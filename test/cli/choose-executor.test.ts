@@ -12,7 +12,7 @@ const settings = async (env: Record<string, string>) => {
 
 /** Chooses, and closes what was chosen when the test ends. */
 async function choose(env: Record<string, string>): Promise<string> {
-  const executor = await chooseExecutor(await settings(env), { warm: false });
+  const executor = await chooseExecutor(await settings(env), { local: '/nonexistent' });
   onTestFinished(() => executor.close());
   return executor.name;
 }

@@ -1,7 +1,7 @@
 /** `impgem run` as a process, over real checkouts and the real sandbox. */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -72,6 +72,27 @@ describe('the workspace', () => {
     expect(log).toBe('make it run\nfirst commit\n');
     const { stdout: status } = await git(folder, 'status', '--short');
     expect(status).not.toContain('.impgem');
+  });
+
+  it('has a file, a link or a folder where another of them is committed', async () => {
+    const folder = await checkout({
+      '.impgem.yml': 'steps: [{ name: look, run: "cat linked/x plain turned/y; find . -name x; git status --short" }]',
+      'linked/x': 'old x\n',
+      'plain/x': '',
+      'other/x': 'x of other\n',
+      turned: '',
+    });
+    for (const path of ['linked', 'plain', 'turned']) await rm(join(folder, path), { recursive: true });
+    await symlink('other', join(folder, 'linked'));
+    await writeFile(join(folder, 'plain'), 'plain now\n');
+    await mkdir(join(folder, 'turned'));
+    await writeFile(join(folder, 'turned/y'), 'y\n');
+    const { code, stdout } = await run(folder);
+    const lines = stdout.split('\n').flatMap((line) => /^main › look │ (.*)$/.exec(line)?.slice(1) ?? []);
+    expect(lines.slice(0, 4)).toEqual(['x of other', 'plain now', 'y', './other/x']);
+    const { stdout: status } = await git(folder, 'status', '--short', '--', '.', ':!.impgem');
+    expect(lines.slice(4)).toEqual(status.trimEnd().split('\n'));
+    expect(code).toBe(0);
   });
 
   it('is there for a clone that borrows its objects, a worktree, and a folder below the top', async () => {
@@ -219,6 +240,30 @@ jobs:
       },
     ]);
     expect((await readdir(join(folder, '.impgem/local'))).filter((name) => name.startsWith('work'))).toEqual([]);
+  });
+});
+
+describe('a run that was killed', () => {
+  it('is cleared away by the next, a run that is alive is not', async () => {
+    const folder = await checkout({
+      '.impgem.yml': 'steps: [{ run: "echo up; [ ! -e wait ] || sleep 1000" }]',
+      wait: '',
+    });
+    const works = async () => (await readdir(join(folder, '.impgem/local'))).filter((name) => name.startsWith('work'));
+    const killed = cli.start([], { cwd: folder });
+    await killed.until('│ up');
+    const [dead] = await works();
+    const alive = cli.start([], { cwd: folder });
+    await alive.until('│ up');
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    await rm(join(folder, 'wait'));
+    expect((await run(folder)).code).toBe(0);
+    expect(await works()).toHaveLength(1);
+    expect(await works()).not.toContain(dead);
+    alive.child.kill('SIGINT');
+    expect((await alive.ended).code).toBe(2);
+    expect(await works()).toEqual([]);
   });
 });
 

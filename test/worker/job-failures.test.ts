@@ -1,4 +1,5 @@
 /** What happens to a job when something of ours fails, and what the executor is told ahead. Over the fake executor. */
+import { once } from 'node:events';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -182,6 +183,27 @@ describe('what the executor is told ahead', () => {
 });
 
 describe('folders of jobs', () => {
+  it('that are being filled when the job ends are removed after that', async () => {
+    const executor = createFakeExecutor({ task: () => ({}) });
+    const order: string[] = [];
+    const removeFolder = executor.removeFolder.bind(executor);
+    executor.removeFolder = (folder) => {
+      order.push('removed');
+      return removeFolder(folder);
+    };
+    const ports = memoryPorts('/nonexistent');
+    ports.workspaces.create = async (_assignment, _folder, signal) => {
+      await once(signal, 'abort');
+      for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+      order.push('no longer filled');
+      throw new Error('aborted');
+    };
+    const job = runJob(executor, await temporaryFolder(), jobSpec([stepSpec('a')]), { ports });
+    job.cancel.abort('cancelled by a user');
+    expect(await job.result).toMatchObject({ state: 'cancelled' });
+    expect(order).toEqual(['no longer filled', 'removed']);
+  });
+
   it('that nobody owns are removed; other folders are not', async () => {
     const folder = await temporaryFolder();
     for (const name of ['r1-test-1', 'r1-test-2', 'r2-test-node-20-1', 'warm', 'x-1']) await mkdir(join(folder, name));

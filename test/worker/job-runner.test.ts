@@ -1,4 +1,5 @@
 /** The runner over the real sandbox: what every step and the job end as, and what they leave behind. */
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -238,16 +239,16 @@ describe('cancel', () => {
 
   it('before the workspace is there does not wait for it', async () => {
     const ports = memoryPorts(await temporaryFolder());
-    let seen: AbortSignal | undefined;
-    ports.workspaces.create = (_assignment, _folder, signal) => {
-      seen = signal;
-      return new Promise(() => undefined);
+    ports.workspaces.create = async (_assignment, folder, signal) => {
+      await once(signal, 'abort');
+      await mkdir(join(folder, 'late'), { recursive: true });
+      throw new Error('aborted');
     };
     const job = await start(jobSpec([stepSpec('true')]), { ports });
     job.cancel.abort('cancelled by a user');
     expect(await job.result).toMatchObject({ state: 'cancelled', reason: 'cancelled by a user' });
-    expect(seen?.aborted).toBe(true);
     expect(ports.reports).toEqual([]);
+    expect(await job.leftovers()).toEqual([]);
   });
 });
 

@@ -4,7 +4,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createCacheStore } from '../../artifacts/cache-store.ts';
 import type { Settings } from '../../config/schema.ts';
-import { ImpGemError } from '../../errors.ts';
+import { ImpGemError, messageOf } from '../../errors.ts';
 import { createLogStore } from '../../logs/log-store.ts';
 import type { PipelineEvent } from '../../runs/event.ts';
 import { newRecord } from '../../runs/new-record.ts';
@@ -17,6 +17,7 @@ import type { Assignment, JobPorts, JobResult, LogWriter, StateReporter } from '
 import { chooseExecutor } from '../choose-executor.ts';
 import { jobDefaults } from '../job-defaults.ts';
 import type { Checkout } from './checkout.ts';
+import { clearDeadRuns, newWorkName } from './dead-runs.ts';
 import { executeRun } from './execute-run.ts';
 import { createLocalArtifacts } from './local-artifacts.ts';
 import type { RunView } from './run-view.ts';
@@ -44,8 +45,8 @@ const KEPT_RUNS = 20;
 export interface LocalRuns {
   /** `last`: no other plan follows. */
   run(plan: Plan, view: RunView, last: boolean): Promise<FinishedRun>;
-  /** Removes what only the runs needed. */
-  close(): Promise<void>;
+  /** Removes what only the runs needed; gives a sentence for each thing that stays. The next run tries it again. */
+  close(): Promise<string[]>;
 }
 
 /** One snapshot and one executor for all pipelines of the checkout. */
@@ -55,12 +56,15 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   // Whatever the repository ignores: this folder is no part of it.
   await writeFile(join(folder, '.gitignore'), '*\n');
-  const work = join(folder, `work-${randomUUID().slice(0, 8)}`);
-  const executor = await chooseExecutor(settings, { warm: false });
+  const work = join(folder, newWorkName());
+  const executor = await chooseExecutor(settings, { local: folder });
   const snapshot = join(work, 'snapshot');
-  const taken = takeSnapshot(checkout, snapshot);
+  const over = new AbortController();
+  const taken = takeSnapshot(checkout, snapshot, AbortSignal.any([cancel, over.signal]));
   // Jobs wait for it and say what went wrong.
   taken.catch(() => undefined);
+  const cleared = clearDeadRuns(folder, executor);
+  cleared.catch(() => undefined);
   const objects = borrowedObjects(checkout);
   const caches = createCacheStore(join(folder, 'caches'));
   const runners: JobRunner[] = [];
@@ -80,9 +84,9 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
       caches,
       secrets: { get: (_, names) => Promise.resolve(new Map([...secrets].filter(([name]) => names.includes(name)))) },
       workspaces: {
-        create: async (_, target) => {
+        create: async (_, target, signal) => {
           await taken;
-          await copySnapshot(snapshot, target, last && onlyOnce);
+          await copySnapshot(snapshot, target, last && onlyOnce, signal);
           return objects === undefined ? {} : { objects };
         },
         objects: () => objects,
@@ -117,11 +121,17 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
   return {
     run,
     close: async () => {
-      await Promise.all(runners.map((runner) => runner.idle()));
+      over.abort();
+      const stays: string[] = [];
+      const removed = (removal: Promise<unknown>): Promise<unknown> =>
+        removal.catch((error: unknown) => stays.push(messageOf(error)));
+      await Promise.all(runners.map((runner) => removed(runner.idle())));
+      await removed(cleared);
       await taken.catch(() => undefined);
-      await executor.close();
-      await removeTree(work);
-      await removeOldRuns(folder);
+      await removed(executor.close());
+      await removed(removeTree(work));
+      await removed(removeOldRuns(folder));
+      return stays;
     },
   };
 }
