@@ -205,7 +205,7 @@ export const SettingsSchema = Type.Object(
       minimum: 0,
       maximum: 32,
       description:
-        'Jobs whose network and first containers a docker worker keeps ready, of the images of its last jobs, so that a push does not wait for them.',
+        'Jobs whose network and first containers a docker worker keeps ready, of the images of its last jobs, so that a push does not wait for them; one network more is kept for a job of another image.',
     }),
     IMPGEM_SANDBOX_MOUNTS: Type.Optional(
       Type.String({ description: 'More host folders that sandbox steps may read, comma-separated.' }),

@@ -49,10 +49,29 @@ async function untilWarm(...images: string[]): Promise<void> {
 }
 
 async function warmImages(): Promise<string[]> {
+  return (await warmHolders(3)).map(({ image }) => image);
+}
+
+/** What holds the networks of slots in which as many containers wait. */
+async function warmHolders(waiting: number): Promise<{ name: string; image: string; slot: string }[]> {
   const all = await containers('label=dev.impgem.slot');
-  const holders = all.filter(({ name }) => name.startsWith('impgem-warm.'));
-  const waiting = (slot: string) => all.filter((one) => one.slot === slot && one.step === 'warm').length;
-  return holders.filter(({ slot }) => waiting(slot) === 3).map(({ image }) => image);
+  const waitingIn = (slot: string) => all.filter((one) => one.slot === slot && one.step === 'warm').length;
+  return all.filter(({ name, slot }) => name.startsWith('impgem-warm.') && waitingIn(slot) === waiting);
+}
+
+/** The slot in which nothing waits, once all others are there with what waits in them. */
+async function bareSlot(): Promise<string> {
+  const filter = ['--filter', `label=dev.impgem.instance=${bench.options.instance}`];
+  const events = execa('docker', ['events', '--since', '1', ...filter], { reject: false });
+  let found: string | undefined;
+  for await (const line of events) {
+    if (!line.includes('container start')) continue;
+    const [bare] = await warmHolders(0);
+    if (bare === undefined || (await warmImages()).length === 0) continue;
+    found = bare.slot;
+    events.kill();
+  }
+  return found ?? '';
 }
 
 /** The same image by another name, which is another image to whoever keeps containers of it. */
@@ -183,6 +202,19 @@ it("gives a job no slot of another image: a stranger's programs ran in it", asyn
   await job.dispose();
 });
 
+it('gives a job of an image that none waits for a slot in which no container ever was', async () => {
+  const image = await otherImage();
+  await warmUp();
+  const bare = await bareSlot();
+  const notes: string[] = [];
+  const job = await executor.prepare(await context({ image, note: (line) => void notes.push(line) }));
+  expect((await containers('name=impgem-job.')).map(({ slot }) => slot)).toEqual([bare]);
+  expect((await containers('label=dev.impgem.step')).filter(({ slot }) => slot === bare)).toEqual([]);
+  expect(await job.start(taskOf('true'), recordOutput(), { signal })).toMatchObject({ code: 0 });
+  expect(notes).toEqual([expect.stringMatching(`^image ${image} is sha256:`)]);
+  await job.dispose();
+});
+
 it('keeps a slot of each image that jobs take turns with', async () => {
   await executor.close();
   executor = await createDockerExecutor({ ...bench.options, warmSlots: 2 });
@@ -190,7 +222,7 @@ it('keeps a slot of each image that jobs take turns with', async () => {
   await runOne(image);
   await untilWarm(BASE_IMAGE, image);
   for (const next of [BASE_IMAGE, image]) {
-    const warm = (await containers('name=impgem-warm.')).find((one) => one.image === next);
+    const warm = (await warmHolders(3)).find((one) => one.image === next);
     expect(await runOne(next)).toBe(warm?.slot);
     await untilWarm(BASE_IMAGE, image);
   }
@@ -198,10 +230,10 @@ it('keeps a slot of each image that jobs take turns with', async () => {
 
 it('makes a new slot for one that somebody ended, and gives no job the dead one', async () => {
   await warmUp();
-  const [old] = await containers('name=impgem-warm.');
+  const [old] = await warmHolders(3);
   await execa('docker', ['kill', old?.name ?? '']);
   await untilWarm(BASE_IMAGE);
-  expect((await containers('name=impgem-warm.'))[0]?.name).not.toBe(old?.name);
+  expect((await warmHolders(3))[0]?.name).not.toBe(old?.name);
   const job = await executor.prepare(await context());
   const output = recordOutput();
   expect(await job.start(taskOf('echo alive'), output, { signal })).toMatchObject({ code: 0 });

@@ -15,6 +15,8 @@ import { createWaitingSteps, type WaitingSteps } from './waiting-steps.ts';
 export interface WarmSlot {
   slot: Slot;
   waiting: WaitingSteps;
+  /** Of the containers that wait in it; absent: none does, or ever did. */
+  image?: string;
   /** Where what is said of its images goes from now on; absent: to its job already. */
   tellTo?: (note: Note) => void;
   /** Aborted when the container that holds its network has ended while no job had it. */
@@ -41,6 +43,11 @@ export interface WarmSlots {
   close(): Promise<void>;
 }
 
+/**
+ * A slot without containers that wait: its network, and what holds that in the operator's own image. A job of an image
+ * that no slot is kept of takes it, and only its first step's container has to be made.
+ */
+const BARE = undefined;
 /** Containers that wait in a warm slot: the first steps of a job. */
 const WAITING = 3;
 /** The starts of a job's short steps have pauses, in which a slot in the making would slow the next of them. */
@@ -77,11 +84,12 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   async function addOne(): Promise<boolean> {
     await parts.starts.quiet(QUIET_MS);
     if (isClosed()) return false;
-    const stale = ready.find(({ slot, ended }) => ended?.aborted || isSurplus(slot.image));
+    const stale = ready.find(({ image, ended }) => ended?.aborted || isSurplus(image));
     const missing = images.find((image) => countOf(image, imagesOf(ready)) < countOf(image, images));
-    const poor = ready.find(({ slot }) => slot.containers.size < WAITING);
+    const poor = ready.find(({ image, slot }) => image !== BARE && slot.containers.size < WAITING);
     if (stale) await discard(stale);
     else if (missing !== undefined) await make(missing);
+    else if (await lacksBare()) await makeBare();
     else if (poor) {
       take(poor);
       await addWaiting(poor);
@@ -89,8 +97,26 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     return true;
   }
 
-  function isSurplus(image: string): boolean {
-    return countOf(image, imagesOf(ready)) > countOf(image, images);
+  function isSurplus(image: string | undefined): boolean {
+    return image !== BARE && countOf(image, imagesOf(ready)) > countOf(image, images);
+  }
+
+  /** Nothing is pulled for it. */
+  async function lacksBare(): Promise<boolean> {
+    return images.length > 0 && countOf(BARE, imagesOf(ready)) === 0 && parts.images.has(parts.options.image);
+  }
+
+  async function makeBare(): Promise<void> {
+    const id = newSlotId();
+    const { image } = parts.options;
+    unfinished.add(id);
+    try {
+      const slot = await createSlot(parts, { id, image });
+      const waiting = createWaitingSteps(parts, slot, image, () => undefined);
+      ready.push({ slot, waiting, ended: watchEnd(slot) });
+    } finally {
+      unfinished.delete(id);
+    }
   }
 
   async function make(of: string): Promise<void> {
@@ -100,7 +126,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       const said = rememberNotes();
       const slot = await createSlot(parts, { id, image: of, note: said.note });
       const waiting = createWaitingSteps(parts, slot, of, said.note);
-      await addWaiting({ slot, waiting, tellTo: said.tellTo, ended: watchEnd(slot) });
+      await addWaiting({ slot, waiting, image: of, tellTo: said.tellTo, ended: watchEnd(slot) });
     } finally {
       unfinished.delete(id);
     }
@@ -154,11 +180,15 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   return {
     claim(job) {
       // Of another image never, not even for its network: programs of a stranger's image run in its containers.
-      const warm = ready.find(({ slot, ended }) => slot.image === job.image && !ended?.aborted);
+      const fits = (image: string | undefined) => ready.find((one) => one.image === image && !one.ended?.aborted);
+      const warm = fits(job.image) ?? fits(BARE);
       if (!warm || !moveFolders(warm.slot, job)) return undefined;
       take(warm);
+      const { slot } = warm;
       warm.tellTo?.(job.note);
-      return { ...warm, named: nameHolder(parts, warm.slot, job.owner) };
+      // What waits is of the job's image, and says so in its log, also where nothing waits yet.
+      if (warm.image === BARE) warm.waiting = createWaitingSteps(parts, slot, job.image, job.note);
+      return { ...warm, named: nameHolder(parts, slot, job.owner) };
     },
     use(image) {
       // What a tag means is asked at each job then; what was made before it may be of yesterday's image.
@@ -176,11 +206,11 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   };
 }
 
-function imagesOf(slots: WarmSlot[]): string[] {
-  return slots.map(({ slot }) => slot.image);
+function imagesOf(slots: WarmSlot[]): (string | undefined)[] {
+  return slots.map(({ image }) => image);
 }
 
-function countOf(image: string, images: string[]): number {
+function countOf(image: string | undefined, images: (string | undefined)[]): number {
   return images.filter((other) => other === image).length;
 }
 
