@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError } from '../errors.ts';
 import { processStart } from '../process-start.ts';
+import { cancelled } from './run-git.ts';
 
 const POLL_MS = 20;
 
@@ -24,15 +25,16 @@ export function createMirrorLock(options: { staleMs: number }) {
     await mkdir(dirname(file), { recursive: true });
     await writeFile(own, me);
     try {
-      const deadline = Date.now() + 2 * options.staleMs;
+      const deadline = performance.now() + 2 * options.staleMs;
       while (!(await taken(own, file))) {
         waited = true;
+        if (signal?.aborted) throw cancelled();
         if (await isStale(file, options.staleMs)) await rm(file, { force: true });
-        else if (Date.now() > deadline)
+        else if (performance.now() > deadline)
           throw new InfrastructureError('git-busy', `The mirror lock ${file} was not given back in time`, {
             retryable: true,
           });
-        else await delay(POLL_MS, undefined, signal ? { signal } : {});
+        else await delay(POLL_MS);
       }
       return waited;
     } finally {
@@ -40,7 +42,10 @@ export function createMirrorLock(options: { staleMs: number }) {
     }
   }
 
-  /** Runs `task` while no one else runs one for the same file; `waited` says whether someone did just before. */
+  /**
+   * Runs `task` while no one else runs one for the same file; `waited` says whether someone did just before. ImpGemError
+   * `git-cancelled` as soon as the signal aborts while others are before it; from then on it is the task's to heed.
+   */
   return async function withLock<T>(
     file: string,
     signal: AbortSignal | undefined,
@@ -49,6 +54,7 @@ export function createMirrorLock(options: { staleMs: number }) {
     const queued = queues.has(file);
     const before = queues.get(file) ?? Promise.resolve();
     const turn = before.then(async () => {
+      if (signal?.aborted) throw cancelled();
       const waited = await acquire(file, signal);
       try {
         return await task(queued || waited);
@@ -56,14 +62,28 @@ export function createMirrorLock(options: { staleMs: number }) {
         await rm(file, { force: true });
       }
     });
-    const settled = turn.catch(() => undefined);
+    const settled = turn
+      .catch(() => undefined)
+      .then(() => {
+        if (queues.get(file) === settled) queues.delete(file);
+      });
     queues.set(file, settled);
-    try {
-      return await turn;
-    } finally {
-      if (queues.get(file) === settled) queues.delete(file);
-    }
+    await untilOver(before, signal);
+    return turn;
   };
+}
+
+/** The turn of one who gave up comes all the same, and does nothing: those behind wait for it. */
+async function untilOver(before: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const giveUp = () => reject(cancelled());
+    if (signal?.aborted) giveUp();
+    signal?.addEventListener('abort', giveUp);
+    void before.then(() => {
+      signal?.removeEventListener('abort', giveUp);
+      resolve();
+    });
+  });
 }
 
 /** A hard link is made at once or not at all, and the file has its content from the first moment on. */

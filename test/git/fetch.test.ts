@@ -188,6 +188,25 @@ describe('a remote that is no help', () => {
     expect(commandLines().filter((line) => line.includes(server.url))).toEqual([]);
   });
 
+  test('hangs: one who gives up does not wait for those who asked before', async () => {
+    const { git } = fresh();
+    server.hang = true;
+    const [first, second] = [new AbortController(), new AbortController()];
+    const before = server.requests.length;
+    const ask = (stop: AbortController) =>
+      git.fetchCommit(source(), REPOSITORY, { ref: MAIN }, stop.signal).catch((error: unknown) => error);
+    const [hanging, waiting] = [ask(first), ask(second)];
+    await server.requested(before + 1);
+    second.abort();
+    expect(await waiting).toMatchObject({ code: 'git-cancelled' });
+    server.hang = false;
+    const third = git.fetchCommit(source(), REPOSITORY, { ref: MAIN });
+    expect(server.requests.length).toBe(before + 1);
+    first.abort();
+    expect(await hanging).toMatchObject({ code: 'git-cancelled' });
+    expect((await third).sha).toBe(await remote.git('rev-parse', 'main'));
+  });
+
   test('is not there', async () => {
     const { git } = fresh();
     const url = 'http://127.0.0.1:1/maria/gem.git';

@@ -49,14 +49,14 @@ export async function* followRun(
     for await (const { id: at, data } of logs.unread()) yield { event: 'log', id: at, data };
     if (signal.aborted) return;
     const end = endState(run, selection, untilRunEnds);
-    if (end) graceEnds ??= Date.now() + (logs.open() ? GRACE_MS : 0);
-    const left = graceEnds === undefined ? PING_MS : graceEnds - Date.now();
+    if (end) graceEnds ??= performance.now() + (logs.open() ? GRACE_MS : 0);
+    const left = graceEnds === undefined ? PING_MS : graceEnds - performance.now();
     const heard = await inbox.wait(Math.max(0, left), signal);
     const news = inbox.take();
     for (const message of news.logs) logs.grow(message);
     if (news.run || !heard) run = await getRun(deps, id);
     if (heard) {
-      if (graceEnds !== undefined && !logs.open()) graceEnds = Date.now();
+      if (graceEnds !== undefined && !logs.open()) graceEnds = performance.now();
       continue;
     }
     await logs.scan();
