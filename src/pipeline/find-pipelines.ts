@@ -31,6 +31,10 @@ const FOLDER = '.impgem';
 export const PIPELINE_PATHS = [...FILES, FOLDER];
 /** Pipelines of one commit, and files that one of them includes. */
 const MAX_FILES = 50;
+/** Characters of a path, as in the schema. */
+const MAX_PATH = 500;
+/** Characters of all pipelines of one commit, each with what it includes. */
+const MAX_CHARACTERS = 2 * 1024 * 1024;
 
 /** `.impgem.yml`, else `.impgem.yaml`, else every YAML file of `.impgem/`, by name. Empty when there is none. */
 export async function findPipelines(reader: FileReader): Promise<LoadedPipeline[]> {
@@ -39,43 +43,93 @@ export async function findPipelines(reader: FileReader): Promise<LoadedPipeline[
     if (text !== undefined) return [await loadPipeline(file, text, reader)];
   }
   const names = (await reader.list(FOLDER)).filter((name) => /\.ya?ml$/.test(name) && !name.includes('/')).sort();
-  const files = await Promise.all(
-    names
-      .slice(0, MAX_FILES)
-      .map(async (name) => ({ file: `${FOLDER}/${name}`, text: await reader.read(`${FOLDER}/${name}`) })),
-  );
-  const loaded = await Promise.all(files.map(({ file, text }) => loadPipeline(file, text ?? '', reader)));
+  const sources = createSources(reader);
+  const loaded: LoadedPipeline[] = [];
+  // One after the other: what one needs to be read with is gone before the next.
+  for (const name of names.slice(0, MAX_FILES)) {
+    const file = `${FOLDER}/${name}`;
+    loaded.push(await load(file, (await reader.read(file)) ?? '', sources));
+  }
+  const [first] = names.slice(MAX_FILES);
+  if (first !== undefined)
+    loaded.push(
+      refuse(`${FOLDER}/${first}`, {
+        code: 'too-many-pipelines',
+        message: `\`${FOLDER}/\` has ${names.length} pipelines; ${MAX_FILES} is the most: this one and those after it do not run.`,
+      }),
+    );
   return reportSameNames(loaded);
 }
 
 /** One file with what it includes. Never throws for what is in the files. */
-export async function loadPipeline(file: string, text: string, reader: FileReader): Promise<LoadedPipeline> {
+export function loadPipeline(file: string, text: string, reader: FileReader): Promise<LoadedPipeline> {
+  return load(file, text, createSources(reader));
+}
+
+/** The files of one commit. */
+interface Sources {
+  /** Counts a text that a pipeline is made of; false when they are too many. */
+  spend(text: string): boolean;
+  /** A file that is included, read once however many pipelines include it. */
+  include(path: string): Promise<YamlSource | undefined>;
+}
+
+function createSources(reader: FileReader): Sources {
+  const known = new Map<string, YamlSource | undefined>();
+  let characters = 0;
+  return {
+    spend(text) {
+      characters += text.length;
+      return characters <= MAX_CHARACTERS;
+    },
+    async include(path) {
+      if (known.has(path)) return known.get(path);
+      const text = await reader.read(path);
+      const source = text === undefined ? undefined : readYaml(text, path);
+      known.set(path, source);
+      return source;
+    },
+  };
+}
+
+const TOO_MUCH = {
+  code: 'pipelines-too-large',
+  message: 'The pipelines of this commit, each with what it includes, have more than 2 MiB.',
+};
+
+function refuse(file: string, detail: { code: string; message: string }): LoadedPipeline {
+  const diagnostics = [makeDiagnostic(file, '', { start: 0, end: 0 }, detail)];
+  return { file, name: baseName(file), sources: {}, diagnostics };
+}
+
+async function load(file: string, text: string, sources: Sources): Promise<LoadedPipeline> {
+  if (!sources.spend(text)) return refuse(file, TOO_MUCH);
   const main = readYaml(text, file);
-  const { included, diagnostics } = await readIncludes(main, reader);
+  const { included, diagnostics } = await readIncludes(main, sources);
   const parsed = parseSources([main, ...included]);
   const all = [...diagnostics, ...parsed.diagnostics];
-  const sources = Object.fromEntries([main, ...included].map((source) => [source.file, source.text]));
-  const base = { file, sources, diagnostics: all };
+  const texts = Object.fromEntries([main, ...included].map((source) => [source.file, source.text]));
+  const base = { file, sources: texts, diagnostics: all };
   if (!parsed.pipeline || diagnostics.length > 0) return { ...base, name: baseName(file) };
   return { ...base, name: parsed.pipeline.name, pipeline: parsed.pipeline };
 }
 
 async function readIncludes(
   main: YamlSource,
-  reader: FileReader,
+  sources: Sources,
 ): Promise<{ included: YamlSource[]; diagnostics: Diagnostic[] }> {
   const included: YamlSource[] = [];
   const diagnostics: Diagnostic[] = [];
   const value = isPlainObject(main.value) ? main.value['include'] : undefined;
   const paths: unknown[] = Array.isArray(value) ? value : value === undefined ? [] : [value];
   for (const [index, path] of paths.entries()) {
-    // Of another type: the schema says so.
-    if (typeof path !== 'string') continue;
+    // Of another type, or too long: the schema says so.
+    if (typeof path !== 'string' || path.length > MAX_PATH) continue;
     const span = main.locate(Array.isArray(value) ? ['include', index] : ['include'], 'value') ?? { start: 0, end: 0 };
-    const report = (message: string, hint?: string) =>
+    const report = (message: string, hint?: string, code = 'include-invalid') =>
       diagnostics.push(
         makeDiagnostic(main.file, main.text, span, {
-          code: 'include-invalid',
+          code,
           message,
           hint,
           docs: 'docs/pipeline.md#include',
@@ -92,12 +146,16 @@ async function readIncludes(
       );
       continue;
     }
-    const text = await reader.read(path);
-    if (text === undefined) {
+    if (included.some((source) => source.file === path)) continue;
+    const source = await sources.include(path);
+    if (source === undefined) {
       report(`There is no file \`${path}\` at this commit.`);
       continue;
     }
-    const source = readYaml(text, path);
+    if (!sources.spend(source.text)) {
+      report(TOO_MUCH.message, undefined, TOO_MUCH.code);
+      break;
+    }
     if (isPlainObject(source.value) && source.value['include'] !== undefined)
       report(`\`${path}\` is included and includes files itself; list them all here.`);
     included.push(source);

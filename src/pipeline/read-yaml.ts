@@ -1,4 +1,4 @@
-import { type Document, type ErrorCode, Composer, Lexer, Parser } from 'yaml';
+import { Composer, Document, type ErrorCode, Lexer, type Node, Parser } from 'yaml';
 import { convertYaml } from './convert-yaml.ts';
 import { type Diagnostic, MAX_DIAGNOSTICS } from './diagnostic.ts';
 import { locateIn, makeDiagnostic, type Span, type YamlSource } from './yaml-source.ts';
@@ -49,7 +49,26 @@ export function readYaml(text: string, file: string): YamlSource {
   }
   if (document.errors.length > 0) return nothing();
   const { value, targets } = convertYaml(document.contents, report);
-  return { file, text, value, diagnostics, locate: (path, what) => locateIn(document, targets, path, what) };
+  // A document takes 500 times the room of its text: it is made again where a place is asked for after it is gone.
+  let tree = new WeakRef({ document, targets });
+  return {
+    file,
+    text,
+    value,
+    diagnostics,
+    locate(path, what) {
+      const { document: root, targets: aliases } = tree.deref() ?? again();
+      return locateIn(root, aliases, path, what);
+    },
+  };
+
+  function again(): { document: Document; targets: Map<unknown, Node> } {
+    const silent = (): void => undefined;
+    const root = compose(text, silent) ?? new Document();
+    const made = { document: root, targets: convertYaml(root.contents, silent).targets };
+    tree = new WeakRef(made);
+    return made;
+  }
 }
 
 /** The library's lexer drives its parser by hand, so that size and depth are bounded while they grow. */

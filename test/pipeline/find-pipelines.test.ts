@@ -57,6 +57,40 @@ describe('which files are pipelines', () => {
   });
 });
 
+describe('more than a server can hold', () => {
+  const many = (count: number, text: string) =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`.impgem/p${100 + index}.yml`, text]));
+
+  test('pipelines after the 50th are told', async () => {
+    expect(await found(many(50, steps))).not.toContainEqual(expect.stringContaining('too-many'));
+    const loaded = await found(many(52, steps));
+    expect(loaded).toHaveLength(51);
+    expect(loaded.at(-1)).toBe('.impgem/p150.yml p150 too-many-pipelines');
+  });
+
+  test('a file that all include is read once', async () => {
+    const reads: string[] = [];
+    const text = `include: [${'ci/a.yml, '.repeat(50)}]\n${steps}`;
+    const inner = reader({ ...many(50, text), 'ci/a.yml': 'env: { A: 1 }' });
+    const loaded = await findPipelines({
+      ...inner,
+      read: (path) => {
+        reads.push(path);
+        return inner.read(path);
+      },
+    });
+    expect(loaded.map(({ pipeline }) => pipeline?.source.env)).toEqual(Array.from({ length: 50 }, () => ({ A: 1 })));
+    expect(reads.filter((path) => path === 'ci/a.yml')).toHaveLength(1);
+  });
+
+  test('all together have at most 2 MiB, with what they include', async () => {
+    const files = { ...many(50, `include: ci/a.yml\n${steps}`), 'ci/a.yml': `env: { A: 1 } # ${'x'.repeat(100_000)}` };
+    const loaded = await found(files);
+    expect(loaded.filter((one) => !one.includes('too-large'))).toHaveLength(20);
+    expect(loaded.at(-1)).toBe('.impgem/p149.yml p149 pipelines-too-large');
+  });
+});
+
 describe('include', () => {
   test('brings the text of every file for the frames, and the place of a mistake in it', async () => {
     const files = {

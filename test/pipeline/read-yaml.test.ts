@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
 import { readYaml } from '../../src/pipeline/read-yaml.ts';
 import { placeOf } from '../../src/pipeline/yaml-source.ts';
@@ -132,4 +134,16 @@ describe('places', () => {
     expect(place(['job', 'nothing'], 'value')).toBeUndefined();
     expect(place(['job', 'list', 7], 'value')).toBeUndefined();
   });
+});
+
+test('a place is found when the tree of the document is gone', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const { locate } = readYaml('x-a: &a { run: make }\nsteps: [*a]', 'file');
+  const path = ['steps', 0, 'run'];
+  const before = locate(path, 'value');
+  await new Promise(setImmediate);
+  collect();
+  expect(locate(path, 'value')).toEqual(before);
+  expect(before).toEqual({ start: 14, end: 18 });
 });
