@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import type { Dirent } from 'node:fs';
+import type { Dir, Dirent } from 'node:fs';
 import { lstat, realpath } from 'node:fs/promises';
 import { ImpGemError } from '../errors.ts';
 import { compileGlobs, type GlobSet } from './glob.ts';
-import { openPlainFile, openPlainFolder } from './open-plain-file.ts';
+import { openPlainFile, openPlainFolder, whyRefused } from './open-plain-file.ts';
 import { pathFault } from './safe-path.ts';
 
 export interface CollectLimits {
@@ -49,9 +49,21 @@ export async function collectFiles(
   const deadline = Date.now() + limits.ms;
   let visited = 0;
   let bytes = 0;
+  const countFiles = (): void => {
+    if (found.files.length + found.refused.length > limits.files) quota(`more than ${limits.files} files`);
+  };
+  const refuse = (one: Collected['refused'][number]): void => {
+    found.refused.push(one);
+    countFiles();
+  };
   const folders = [''];
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    for await (const entry of await openPlainFolder(folder === '' ? base : `${base}/${folder}`)) {
+    const entries = await listFolder(base, folder);
+    if ('why' in entries) {
+      refuse(entries);
+      continue;
+    }
+    for await (const entry of entries) {
       if (++visited > limits.visited) quota(`more than ${limits.visited} files and folders`);
       if (Date.now() > deadline) quota(`more than can be looked through in ${limits.ms} ms`);
       const path = folder === '' ? entry.name : `${folder}/${entry.name}`;
@@ -61,18 +73,26 @@ export async function collectFiles(
       }
       const file = await examine(base, path, entry, set);
       if (!file) continue;
-      if ('why' in file) found.refused.push(file);
+      if ('why' in file) refuse(file);
       else {
         found.files.push(file);
+        countFiles();
         bytes += file.size;
       }
-      if (found.files.length + found.refused.length > limits.files) quota(`more than ${limits.files} files`);
       if (bytes > limits.bytes) quota(`more than ${limits.bytes} bytes`);
     }
   }
   found.files.sort(byPath);
   found.refused.sort(byPath);
   return found;
+}
+
+/** One below the root that cannot be listed is refused as a file would be: a step may be removing it at this moment. */
+async function listFolder(base: string, folder: string): Promise<Dir | { path: string; why: string }> {
+  if (folder === '') return openPlainFolder(base);
+  const fault = pathFault(folder);
+  if (fault) return { path: folder, why: fault };
+  return openPlainFolder(`${base}/${folder}`).catch((error: unknown) => ({ path: folder, why: whyRefused(error) }));
 }
 
 /** SHA-256 (hex) over paths and contents of what the globs name, in the order of the paths; '' when that is nothing. */

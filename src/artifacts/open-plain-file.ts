@@ -25,8 +25,9 @@ export async function openPlainFile(path: string): Promise<FileHandle> {
       throw error;
     }
   } catch (error) {
-    const why = error instanceof ImpGemError ? error.message : reason(error);
-    throw new ImpGemError('file-refused', `File ${JSON.stringify(path)} was not read: ${why}.`, { cause: error });
+    throw new ImpGemError('file-refused', `File ${JSON.stringify(path)} was not read: ${reason(error)}.`, {
+      cause: error,
+    });
   }
 }
 
@@ -45,12 +46,20 @@ export async function openPlainFolder(path: string): Promise<Dir> {
       await handle.close();
     }
   } catch (error) {
-    const why = error instanceof ImpGemError ? error.message : reason(error);
-    throw new ImpGemError('file-refused', `Folder ${JSON.stringify(path)} was not read: ${why}.`, { cause: error });
+    throw new ImpGemError('file-refused', `Folder ${JSON.stringify(path)} was not read: ${reason(error)}.`, {
+      cause: error,
+    });
   }
 }
 
+/** Why, without the path, of a `file-refused` that is thrown here; any other error is thrown again. */
+export function whyRefused(error: unknown): string {
+  if (error instanceof ImpGemError && error.code === 'file-refused') return reason(error.cause);
+  throw error;
+}
+
 function reason(error: unknown): string {
+  if (error instanceof ImpGemError) return error.message;
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (code === 'ENOENT') return 'it is gone';
   if (code === 'ELOOP') return 'it is a link';

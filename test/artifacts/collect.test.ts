@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -52,6 +53,26 @@ describe('collectFiles', () => {
     expect(paths(refused)).toEqual(['broken', 'etc', 'lib/folder', 'lib/up', 'loop', 'out']);
     expect(paths((await collectFiles(root, ['etc/passwd'])).refused)).toEqual(['etc']);
     expect(await collectFiles(root, ['etc/passwd', '!etc'])).toEqual({ files: [], refused: [] });
+  });
+
+  it('refuses a folder whose name is no text or that is gone meanwhile, and takes the rest', async () => {
+    const root = await tree({ 'a.txt': 'a', 'gone/x.txt': 'x', 'z/z.txt': 'z' });
+    await mkdir(Buffer.concat([Buffer.from(`${root}/bad`), Buffer.from([0xff])]));
+    const limits = {
+      ...COLLECT_LIMITS,
+      // Asked for while the folder that holds it is listed.
+      get visited() {
+        rmSync(join(root, 'gone'), { recursive: true, force: true });
+        return COLLECT_LIMITS.visited;
+      },
+    };
+    const { files, refused } = await collectFiles(root, ['**'], limits);
+    expect(paths(files)).toEqual(['a.txt', 'z/z.txt']);
+    expect(refused).toEqual([
+      { path: 'bad\ufffd', why: 'its name has a backslash or characters that are no text' },
+      { path: 'gone', why: 'it is gone' },
+    ]);
+    expect(await hashFiles(root, ['**'])).toMatch(/^[0-9a-f]{64}$/);
   });
 
   it('refuses what is not a regular file, without opening it', async () => {
