@@ -27,7 +27,7 @@ export interface CommitStatus {
   targetUrl: string;
 }
 
-/** What became of a post; `retryAfterMs` is from Retry-After or the rate-limit headers. */
+/** What became of a post; `status` is absent when no answer came, `retryAfterMs` is from Retry-After or the rate-limit headers. */
 export type PostResult =
   { ok: true } | { ok: false; retry: boolean; status?: number; message: string; retryAfterMs?: number };
 
@@ -66,7 +66,8 @@ export interface Forge {
   verify(headers: IncomingHttpHeaders, body: Buffer): Promise<void>;
   /** Throws InputError 400 with what and where for a body that is not what the forge sends. */
   parse(headers: IncomingHttpHeaders, body: Buffer, receivedAt: string): ParsedDelivery;
-  postStatus(status: CommitStatus, signal: AbortSignal): Promise<PostResult>;
+  /** Never throws, and does not take longer than some seconds. */
+  postStatus(status: CommitStatus): Promise<PostResult>;
   /** Has the forge send again what it failed to deliver to us. Never throws. Absent: it has no API for that, or we no token. */
   redeliver?(request: RedeliverRequest): Promise<RedeliverResult>;
   clone(owner: string, name: string): CloneSource;

@@ -41,7 +41,7 @@ export function createGitea(options: GiteaOptions): Forge {
       const delivery = nameHeader(headers, 'x-gitea-delivery');
       return parseDelivery({ forge: 'gitea', delivery, forgeEvent, receivedAt }, parseBody(body));
     },
-    postStatus: (status, signal) => postStatus(target, status, signal),
+    postStatus: (status) => postStatus(target, status),
     clone: (owner, name) => ({
       url: `${url}/${owner}/${name}.git`,
       // Gitea takes a token as the password of any user name.

@@ -45,7 +45,7 @@ export function createGitHub(options: GitHubOptions): Forge {
       const delivery = nameHeader(headers, 'x-github-delivery');
       return parseDelivery({ forge: 'github', delivery, forgeEvent, receivedAt }, parseBody(body));
     },
-    postStatus: (status, signal) => postStatus(target, status, signal),
+    postStatus: (status) => postStatus(target, status),
     ...(token ? { redeliver: createRedeliver(target) } : {}),
     clone: (owner, name) => ({
       url: `${url}/${owner}/${name}.git`,

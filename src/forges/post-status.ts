@@ -9,14 +9,17 @@ export interface StatusTarget {
   token?: string;
 }
 
-const TIMEOUT_MS = 10_000;
+/** For an answer of a forge's API. */
+export const FORGE_TIMEOUT_MS = 10_000;
+/** What a forge asks for is honoured up to here; GitHub's limits reset within the hour. */
+const LONGEST_WAIT_MS = 2 * 3_600_000;
 const DESCRIPTION_LIMIT = 140;
 const ANSWER_LIMIT = 16_384;
 
 /** Sets a commit status: GitHub and Gitea take the same body at the same path. Never throws. */
-export async function postStatus(target: StatusTarget, status: CommitStatus, signal: AbortSignal): Promise<PostResult> {
+export async function postStatus(target: StatusTarget, status: CommitStatus): Promise<PostResult> {
   const url = `${target.apiUrl.replace(/\/+$/, '')}/repos/${status.repository}/statuses/${status.sha}`;
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const timeout = AbortSignal.timeout(FORGE_TIMEOUT_MS);
   try {
     const response = await fetch(url, {
       method: 'POST',
@@ -29,7 +32,7 @@ export async function postStatus(target: StatusTarget, status: CommitStatus, sig
       }),
       // A redirect could lead inside our network, or carry the token elsewhere.
       redirect: 'error',
-      signal: AbortSignal.any([signal, timeout]),
+      signal: timeout,
     });
     const answer = await readAnswer(response);
     return response.ok ? { ok: true } : withoutToken(refusal(response, answer), target.token);
@@ -45,16 +48,25 @@ export function cutDescription(text: string): string {
 }
 
 /** ms to wait according to `Retry-After` (seconds or a date) or the rate-limit headers; undefined when neither says. */
-export function retryAfter(headers: Headers, now = Date.now()): number | undefined {
+export function retryAfter(headers: Headers): number | undefined {
   const after = headers.get('retry-after')?.trim();
   if (after) {
-    const at = /^\d{1,9}$/.test(after) ? now + Number(after) * 1000 : Date.parse(after);
-    if (Number.isFinite(at)) return Math.max(0, at - now);
+    const ms = /^\d{1,9}$/.test(after) ? Number(after) * 1000 : msUntil(Date.parse(after), headers);
+    if (Number.isFinite(ms)) return Math.min(ms, LONGEST_WAIT_MS);
   }
-  const reset = headers.get('x-ratelimit-reset');
-  if (headers.get('x-ratelimit-remaining') === '0' && reset && /^\d{1,12}$/.test(reset))
-    return Math.max(0, Number(reset) * 1000 - now);
-  return undefined;
+  return headers.get('x-ratelimit-remaining') === '0' ? untilReset(headers) : undefined;
+}
+
+/** ms until the rate limit begins anew; undefined when the forge does not say. */
+export function untilReset(headers: Headers): number | undefined {
+  const reset = headers.get('x-ratelimit-reset') ?? '';
+  return /^\d{1,12}$/.test(reset) ? Math.min(msUntil(Number(reset) * 1000, headers), LONGEST_WAIT_MS) : undefined;
+}
+
+/** By the clock of the forge, which named the time: ours may be set otherwise. */
+function msUntil(time: number, headers: Headers): number {
+  const now = Date.parse(headers.get('date') ?? '');
+  return Math.max(0, time - (Number.isNaN(now) ? Date.now() : now));
 }
 
 function refusal(response: Response, answer: string): PostResult & { ok: false } {
@@ -77,7 +89,8 @@ function hint(status: number, isLimit: boolean): string {
 
 /** A request that got no answer. */
 export function failure(error: unknown, timedOut: boolean): PostResult & { ok: false } {
-  if (timedOut) return { ok: false, retry: true, message: `the forge did not answer within ${TIMEOUT_MS / 1000} s` };
+  if (timedOut)
+    return { ok: false, retry: true, message: `the forge did not answer within ${FORGE_TIMEOUT_MS / 1000} s` };
   const cause = error instanceof Error && error.cause !== undefined ? messageOf(error.cause) : messageOf(error);
   if (/redirect/i.test(cause))
     return {

@@ -1,8 +1,7 @@
 /** GitHub's list of the deliveries of a webhook, and what its button "Redeliver" does. */
 import type { RedeliverRequest, RedeliverResult } from './forge.ts';
-import { type StatusTarget, failure, retryAfter, withoutToken } from './post-status.ts';
+import { FORGE_TIMEOUT_MS, type StatusTarget, failure, retryAfter, untilReset, withoutToken } from './post-status.ts';
 
-const TIMEOUT_MS = 10_000;
 /** A page of 100 deliveries is some 60 KB. */
 const ANSWER_LIMIT = 4 * 1024 ** 2;
 /** GitHub sends nothing again that is older. */
@@ -26,31 +25,52 @@ interface Attempt {
   status: number;
 }
 
-type Answer = { ok: true; body: unknown; cursor?: string } | { ok: false; result: RedeliverResult };
+interface Stop {
+  result: RedeliverResult;
+  /** HTTP status, when there was an answer. */
+  status?: number;
+}
+
+interface Answer {
+  /** Why to ask for nothing more now. */
+  stop?: Stop;
+  /** The request was answered with success, be it the last for now. */
+  isTaken?: true;
+  body?: unknown;
+  cursor?: string;
+}
 
 /** Never throws. Remembers the ids of webhooks, so that a look at a repository is one request mostly. */
 export function createRedeliver(target: StatusTarget): (request: RedeliverRequest) => Promise<RedeliverResult> {
   const hooks = new Map<string, string[]>();
 
-  return async (request) => {
-    const base = `/repos/${encodeURIComponent(request.owner)}/${encodeURIComponent(request.name)}/hooks`;
+  const look = async (request: RedeliverRequest, base: string, sent: string[]): Promise<Stop | undefined> => {
     let known = hooks.get(base);
     if (known === undefined) {
-      const answer = await ask(target, 'GET', `${base}?per_page=100`, request.signal);
-      if (!answer.ok) return answer.result;
-      known = hooksOf(answer.body, request.isOurs);
+      const { stop, body } = await ask(target, 'GET', `${base}?per_page=100`, request.signal);
+      if (stop) return stop;
+      known = hooksOf(body, request.isOurs);
       // Without one of ours it is looked for again the next time.
       if (known.length > 0) hooks.set(base, known);
     }
-    const sent: string[] = [];
     for (const hook of known) {
       const stop = await redeliverOf(target, `${base}/${hook}/deliveries`, request, sent);
       if (!stop) continue;
       // The webhook may be another one now.
       hooks.delete(base);
-      return { ...stop, sent };
+      return stop;
     }
-    return { kind: 'done', sent };
+    return undefined;
+  };
+
+  return async (request) => {
+    const base = `/repos/${encodeURIComponent(request.owner)}/${encodeURIComponent(request.name)}/hooks`;
+    const sent: string[] = [];
+    const wasKnown = hooks.has(base);
+    let stop = await look(request, base, sent);
+    // The webhook that we knew is gone: whether there is a new one is another question.
+    if (wasKnown && stop?.status === 404) stop = await look(request, base, sent);
+    return stop ? { ...stop.result, sent } : { kind: 'done', sent };
   };
 }
 
@@ -60,13 +80,13 @@ async function redeliverOf(
   deliveries: string,
   request: RedeliverRequest,
   sent: string[],
-): Promise<RedeliverResult | undefined> {
+): Promise<Stop | undefined> {
   const attempts: Attempt[] = [];
   let cursor: string | undefined;
   for (let page = 0; page < PAGES && (page === 0 || cursor !== undefined); page++) {
     const more = cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`;
     const answer = await ask(target, 'GET', `${deliveries}?per_page=100${more}`, request.signal);
-    if (!answer.ok) return answer.result;
+    if (answer.stop) return answer.stop;
     const found = attemptsOf(answer.body);
     attempts.push(...found);
     cursor = found.some(({ at }) => Date.now() - at > KEPT_MS) ? undefined : answer.cursor;
@@ -75,8 +95,8 @@ async function redeliverOf(
     if (sent.length === MOST_AT_ONCE) return undefined;
     if (!(await request.maySend(guid))) continue;
     const answer = await ask(target, 'POST', `${deliveries}/${id}/attempts`, request.signal);
-    if (!answer.ok) return answer.result;
-    sent.push(guid);
+    if (answer.isTaken) sent.push(guid);
+    if (answer.stop) return answer.stop;
   }
   return undefined;
 }
@@ -99,7 +119,7 @@ function failedOf(attempts: readonly Attempt[], now: number): Attempt[] {
 }
 
 async function ask(target: StatusTarget, method: 'GET' | 'POST', path: string, signal: AbortSignal): Promise<Answer> {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS);
+  const timeout = AbortSignal.timeout(FORGE_TIMEOUT_MS);
   try {
     const response = await fetch(target.apiUrl.replace(/\/+$/, '') + path, {
       method,
@@ -110,35 +130,33 @@ async function ask(target: StatusTarget, method: 'GET' | 'POST', path: string, s
     });
     const text = await readText(response);
     const stop = stopOf(response);
-    if (stop) return { ok: false, result: stop };
+    if (method === 'POST') return { ...(response.ok ? { isTaken: true } : {}), ...(stop ? { stop } : {}) };
+    if (stop) return { stop };
     const cursor = /[?&]cursor=([^&>]+)[^>]*>;\s*rel="next"/.exec(response.headers.get('link') ?? '')?.[1];
     // Ids may be longer than a number is exact.
-    const body: unknown = method === 'POST' ? undefined : JSON.parse(text.replace(/("id":\s*)(\d{15,})/g, '$1"$2"'));
-    return { ok: true, body, ...(cursor === undefined ? {} : { cursor: decodeURIComponent(cursor) }) };
+    const body: unknown = JSON.parse(text.replace(/("id":\s*)(\d{15,})/g, '$1"$2"'));
+    return { body, ...(cursor === undefined ? {} : { cursor: decodeURIComponent(cursor) }) };
   } catch (error) {
     const { message } = withoutToken(failure(error, timeout.aborted), target.token);
-    return { ok: false, result: { kind: 'later', message, sent: [] } };
+    return { stop: { result: { kind: 'later', message, sent: [] } } };
   }
 }
 
 /** Whether to go on after this answer. */
-function stopOf({ ok, status, headers }: Response): RedeliverResult | undefined {
+function stopOf({ ok, status, headers }: Response): Stop | undefined {
   const waitMs = retryAfter(headers);
   const message = `the forge answered ${status}`;
   if (!ok) {
-    const isRefusal = waitMs === undefined && [401, 403, 404].includes(status);
-    return { kind: isRefusal ? 'refused' : 'later', message, sent: [], ...(waitMs === undefined ? {} : { waitMs }) };
+    const kind = waitMs === undefined && [401, 403, 404].includes(status) ? 'refused' : 'later';
+    return { status, result: { kind, message, sent: [], ...(waitMs === undefined ? {} : { waitMs }) } };
   }
-  const [limit, remaining, reset] = ['limit', 'remaining', 'reset'].map((name) =>
+  const [limit, remaining] = ['limit', 'remaining'].map((name) =>
     Number(headers.get(`x-ratelimit-${name}`) ?? NaN),
-  ) as [number, number, number];
-  if (!(remaining < limit * RESERVED) || Number.isNaN(reset)) return undefined;
-  return {
-    kind: 'later',
-    message: `${remaining} requests are left of ${limit}, which are for statuses`,
-    sent: [],
-    waitMs: Math.max(0, reset * 1000 - Date.now()),
-  };
+  ) as [number, number];
+  const resetMs = untilReset(headers);
+  if (!(remaining < limit * RESERVED) || resetMs === undefined) return undefined;
+  const spare = `${remaining} requests are left of ${limit}, which are for statuses`;
+  return { status, result: { kind: 'later', message: spare, sent: [], waitMs: resetMs } };
 }
 
 async function readText(response: Response): Promise<string> {

@@ -9,8 +9,6 @@ const LONGEST_CONTEXT = 200;
 const FIRST_DELAY_MS = 1000;
 /** Soon after a forge is back it has heard everything. */
 const LONGEST_DELAY_MS = 60_000;
-/** What a forge asks for is honoured up to here; GitHub's limits reset within the hour. */
-const LONGEST_RETRY_AFTER_MS = 2 * 3_600_000;
 
 /** Forges know four states; what they cannot tell apart is in the words. */
 const STATES: Record<State, StatusState> = {
@@ -72,7 +70,7 @@ export function statusContext(prefix: string, pipeline: string | undefined, jobN
 
 /** ms until the next try after try number `attempt` (the first is 1): doubling, with jitter, and never before the forge allows. */
 export function nextRetryDelay(attempt: number, retryAfterMs?: number, random: () => number = Math.random): number {
-  if (retryAfterMs !== undefined) return Math.min(retryAfterMs, LONGEST_RETRY_AFTER_MS) + random() * FIRST_DELAY_MS;
+  if (retryAfterMs !== undefined) return retryAfterMs + random() * FIRST_DELAY_MS;
   const ceiling = Math.min(FIRST_DELAY_MS * 2 ** Math.max(0, attempt - 1), LONGEST_DELAY_MS);
   return ceiling / 2 + (random() * ceiling) / 2;
 }

@@ -3,8 +3,8 @@
  * coalesce, never go backwards, and a crash loses nothing: what was posted is remembered, and the difference is due.
  */
 import { createHash } from 'node:crypto';
-import { messageOf } from '../errors.ts';
 import type { CommitStatus, Forge } from '../forges/forge.ts';
+import { FORGE_TIMEOUT_MS } from '../forges/post-status.ts';
 import type { Redis } from '../queue/connection.ts';
 import type { StatusPayload } from '../queue/queues.ts';
 import { type ForgeName, parseRepository } from '../runs/event.ts';
@@ -15,7 +15,6 @@ import { desiredStatus, isDue, nextRetryDelay, type Posted, statusContext, type 
 const KEEP_SECONDS = 14 * 24 * 3600;
 /** A forge that is away for longer than this after a run ended is not told any more. */
 const GIVE_UP_MS = 24 * 3600_000;
-const POST_TIMEOUT_MS = 10_000;
 const postedKey = (record: RunRecord): string => `ig:posted:${record.repository}:${record.sha}`;
 
 export interface StatusDelivery {
@@ -50,8 +49,11 @@ export interface StatusDeps {
 }
 
 export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
-  /** Until when a forge asked us to stay away, by a clock that nobody sets. */
-  const blocked = new Map<string, number>();
+  /**
+   * Until when a forge is left alone, by a clock that nobody sets: it asked for that, or gave no answer, so many times
+   * one after the other.
+   */
+  const blocked = new Map<string, { until: number; silences: number }>();
 
   const contextOf = (record: RunRecord, job: Job | undefined): string =>
     statusContext(deps.prefix, record.pipeline, job?.name);
@@ -99,8 +101,11 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
       const want = desiredStatus(record, job);
       const text = await deps.redis.hget(postedKey(record), context);
       if (!isDue(want, text === null ? undefined : (JSON.parse(text) as Posted))) return undefined;
-      const wait = (blocked.get(forge.name) ?? 0) - performance.now();
+      const block = blocked.get(forge.name) ?? { until: 0, silences: 0 };
+      const wait = block.until - performance.now();
       if (wait > 0) return wait;
+      // One that was silent gets one request to see whether it is back: the places are for the other forge.
+      if (block.silences > 0) blocked.set(forge.name, { ...block, until: performance.now() + FORGE_TIMEOUT_MS });
 
       const status: CommitStatus = {
         repository: `${repository.owner}/${repository.name}`,
@@ -111,17 +116,17 @@ export function createStatusDelivery(deps: StatusDeps): StatusDelivery {
         targetUrl: deps.pageOf(run),
       };
       const fields = { run, job: id, context, state: want.state };
-      const result = await forge.postStatus(status, AbortSignal.timeout(POST_TIMEOUT_MS)).catch((error: unknown) => ({
-        ok: false as const,
-        retry: true,
-        message: messageOf(error),
-        retryAfterMs: undefined,
-      }));
+      const result = await forge.postStatus(status);
       const again = !result.ok && result.retry && !isLongOver(record);
       deps.onPost(forge.name, result.ok ? 'posted' : again ? 'retried' : 'given up');
+      const isSilent = !result.ok && result.retry && result.status === undefined;
+      const silences = isSilent ? block.silences + 1 : 0;
+      const retryAfterMs = result.ok ? undefined : result.retryAfterMs;
+      const leaveMs = isSilent || retryAfterMs !== undefined ? nextRetryDelay(silences, retryAfterMs) : undefined;
+      if (leaveMs !== undefined) blocked.set(forge.name, { until: performance.now() + leaveMs, silences });
+      else if (blocked.get(forge.name)?.silences !== 0) blocked.delete(forge.name);
       if (again) {
-        const delay = nextRetryDelay(attempt, result.retryAfterMs);
-        if (result.retryAfterMs !== undefined) blocked.set(forge.name, performance.now() + result.retryAfterMs);
+        const delay = leaveMs ?? nextRetryDelay(attempt);
         deps.log.warn(fields, `status not delivered, next try in ${Math.round(delay / 1000)} s: ${result.message}`);
         return delay;
       }

@@ -21,6 +21,7 @@ let forge: FakeForge;
 let arrived: string[];
 let answer: number;
 let said: string[];
+let sent: string[];
 /** A receiver of deliveries on a real socket: `answer` to each. */
 const receiver = createServer((request, response) => {
   arrived.push(String(request.headers['x-github-delivery']));
@@ -42,7 +43,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await redis.flushall();
-  [arrived, said, answer] = [[], [], 202];
+  [arrived, said, sent, answer] = [[], [], [], 202];
   forge.requests = [];
   forge.next = [];
   forge.hookHeaders = {};
@@ -67,7 +68,7 @@ function redelivery(publicUrl?: string): { look: () => Promise<void>; redeliver:
     forges: new Map([['github', github]]),
     deliveries: createDeliveries(redis),
     publicUrl,
-    onSent: () => undefined,
+    onSent: (name) => sent.push(name),
     log: { info: () => undefined, warn: note },
   });
   return { redeliver, look: () => redeliver(REPOSITORY, new AbortController().signal) };
@@ -171,6 +172,27 @@ it('a rate limit is kept, and a quarter of the requests is left for statuses', a
   for (let count = 0; count < 2; count++) await sparing.look();
   expect(forge.requests).toHaveLength(2);
   expect(arrived).toEqual([]);
+});
+
+it('what was sent with the last request that is to spare counts as sent', async () => {
+  hook([fakeDelivery('lost', 0, HOUR), fakeDelivery('left', 0, HOUR / 2)]);
+  const reset = String(Math.floor(Date.now() / 1000) + 3600);
+  const scarce = { 'x-ratelimit-limit': '5000', 'x-ratelimit-remaining': '1200', 'x-ratelimit-reset': reset };
+  const usual = { kind: 'answer' as const, status: 201 };
+  forge.next = [usual, usual, { kind: 'answer', status: 202, headers: scarce }];
+  await redelivery(url).look();
+  expect(sent).toEqual(['github']);
+});
+
+it('a webhook that was made anew is found in the same look', async () => {
+  hook([]);
+  const { look } = redelivery(url);
+  await look();
+  forge.webhooks.hooks = [];
+  hook([fakeDelivery('lost', 0, HOUR)], { id: 8 });
+  await look();
+  expect(arrived).toEqual(['lost']);
+  expect(said).toEqual([]);
 });
 
 it('an answer that makes no sense is no reason to stop', async () => {

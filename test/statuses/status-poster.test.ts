@@ -98,7 +98,6 @@ test('nextRetryDelay: grows, is bounded, and never comes before the forge allows
   expect(nextRetryDelay(1000, undefined, () => 1)).toBe(60_000);
   expect(nextRetryDelay(1, 5000, () => 0)).toBe(5000);
   expect(nextRetryDelay(1, 5000, () => 1)).toBe(6000);
-  expect(nextRetryDelay(1, 1e12, () => 0)).toBe(7_200_000);
   fc.assert(
     fc.property(fc.nat(100), (attempt) => {
       const delay = nextRetryDelay(attempt);

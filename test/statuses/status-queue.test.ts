@@ -134,6 +134,33 @@ describe('statuses', () => {
     await expect.poll(() => statesOf(sha).at(-1)).toBe('success');
   });
 
+  it('are held back while a forge gives no answer, but for one at a time that asks whether it is back', async () => {
+    const runs = [await startRun(newSha(), 'silent'), await startRun(newSha(), 'silent too')];
+    const deliver = (index: number) => fixture.runs.statuses.deliver({ run: runs[index]?.id ?? '', job: 'main' }, 1);
+    const before = fixture.forge.attempts;
+    fixture.forge.next.push({ kind: 'drop' }, { kind: 'hold' });
+    expect(await deliver(0)).toBeGreaterThan(0);
+    expect(await deliver(1)).toBeGreaterThan(0);
+    expect(fixture.forge.attempts).toBe(before + 1);
+    let probe: Promise<number | undefined> | undefined;
+    await expect
+      .poll(
+        async () => {
+          probe = deliver(0);
+          await Promise.race([probe, fixture.forge.attempted(before + 2)]);
+          return fixture.forge.attempts;
+        },
+        { timeout: 30_000 },
+      )
+      .toBe(before + 2);
+    expect(await deliver(1)).toBeGreaterThan(0);
+    expect(fixture.forge.attempts).toBe(before + 2);
+    fixture.forge.release();
+    expect(await probe).toBeUndefined();
+    expect(await deliver(1)).toBeUndefined();
+    expect(runs.map(({ sha }) => statesOf(sha))).toEqual([['pending'], ['pending']]);
+  });
+
   it('of one run that cross are repeated too: no pending stays over its final', async () => {
     const sha = newSha();
     const run = await startRun(sha, 'same run');
