@@ -1,4 +1,5 @@
 /** Services of a job: started together, each with a log of its own that grows until the job's end. */
+import { messageOf } from '../errors.ts';
 import type { AdoptedJob, JobSandbox } from '../executors/executor.ts';
 import type { ServiceSpec } from '../runs/plan.ts';
 import { logKey } from './job-scope.ts';
@@ -29,10 +30,20 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
   const logs: StepLog[] = [];
   const ends: Promise<unknown>[] = [];
   let closing = false;
-  const onEnd = (name: string, code: number): void => {
-    if (!closing && !job.stop.aborted && code !== 0) job.note(`service ${name} ended with exit code ${code}`);
+  const tell = (text: string): void => {
+    if (!closing && !job.stop.aborted) job.note(text);
   };
-  const starts = job.assignment.spec.services.map((service) => startOne(job, service, { logs, ends, onEnd }));
+  const onRunning = (name: string, ended: Promise<number>): void => {
+    const told = ended.then(
+      (code) => {
+        if (code !== 0) tell(`service ${name} ended with exit code ${code}`);
+      },
+      // A step that needs it fails or is lost by itself.
+      (error: unknown) => tell(`service ${name} is followed no more: ${messageOf(error)}`),
+    );
+    ends.push(told);
+  };
+  const starts = job.assignment.spec.services.map((service) => startOne(job, service, { logs, onRunning }));
   const ready = Promise.all(starts).then(() => undefined);
   return {
     ready,
@@ -51,11 +62,10 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
 
 interface Started {
   logs: StepLog[];
-  ends: Promise<unknown>[];
-  onEnd: (name: string, code: number) => void;
+  onRunning: (name: string, ended: Promise<number>) => void;
 }
 
-async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, ends, onEnd }: Started): Promise<void> {
+async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, onRunning }: Started): Promise<void> {
   const part = `service-${spec.name}`;
   const key = logKey(job.assignment, part);
   const stored = job.adopted ? await job.writer.length(key) : 0;
@@ -68,11 +78,14 @@ async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, ends, onEnd
   });
   logs.push(log);
   if (job.adopted?.started.includes(part)) {
-    ends.push(job.adopted.resume(part, log, { signal: job.stop }));
+    const resumed = job.adopted.resume(part, log, { signal: job.stop });
+    onRunning(
+      spec.name,
+      resumed.then(({ code }) => code),
+    );
     return;
   }
   const env = await job.resolver.record(spec.env, { env: job.env });
   const service = await job.sandbox.startService({ ...spec, env: { ...job.env, ...env } }, log, { signal: job.stop });
-  ends.push(service.ended);
-  void service.ended.then((code) => onEnd(spec.name, code));
+  onRunning(spec.name, service.ended);
 }

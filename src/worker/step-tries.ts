@@ -1,6 +1,7 @@
 /** The tries of one step, and what is done around them in its workspace: caches before, artifacts and caches after. */
 import { type Exit, type StartOptions } from '../executors/executor.ts';
-import { LostJobError } from '../errors.ts';
+import { capLimits } from '../executors/limits.ts';
+import { ImpGemError, LostJobError } from '../errors.ts';
 import type { StepSpec } from '../runs/plan.ts';
 import { parseHandover } from './handover.ts';
 import type { JobScope, StepView } from './job-scope.ts';
@@ -103,10 +104,17 @@ async function runTry(
 async function startTask(run: StepRun, retry: number, options: StartOptions): Promise<{ exit: Promise<Exit> }> {
   const { job, index, log } = run;
   const id = taskId(index, retry);
-  if (job.adopted?.started.includes(id)) return { exit: job.adopted.resume(id, log, options) };
-  const task = await resolveTask(job, index, retry, run.view);
-  const exit = job.sandbox.start(task, log, options);
-  job.sandbox.expect(upcomingTasks(job.spec, job.limits, job.begun, run.view.failed !== undefined));
+  const start = async (): Promise<{ exit: Promise<Exit> }> => {
+    const task = await resolveTask(job, index, retry, run.view);
+    const exit = job.sandbox.start(task, log, options);
+    job.sandbox.expect(upcomingTasks(job.spec, job.limits, job.begun, run.view.failed !== undefined));
+    return { exit };
+  };
+  if (!job.adopted?.started.includes(id)) return start();
+  const exit = job.adopted.resume(id, log, options).catch(async (error: unknown) => {
+    if (error instanceof ImpGemError && error.code === 'task-not-started') return (await start()).exit;
+    throw error;
+  });
   return { exit };
 }
 
@@ -143,7 +151,7 @@ function readExit(exit: Exit, signal: AbortSignal): StepEnd {
 }
 
 async function explain({ log, job, step }: StepRun, end: TryEnd): Promise<void> {
-  const words = explainExit(end, step.limits.memory ?? job.limits.memory) ?? end.reason;
+  const words = explainExit(end, capLimits(step.limits, job.limits).memory) ?? end.reason;
   if (words !== undefined) await log.note(words);
 }
 

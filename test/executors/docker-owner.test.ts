@@ -7,7 +7,7 @@ import { createDockerExecutor } from '../../src/executors/docker/docker-executor
 import type { Executor } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { git } from '../support/git-http.ts';
-import { openJob, type TestJob } from './conformance/job.ts';
+import { openJob, recordOutput, type TestJob } from './conformance/job.ts';
 
 /** Says that its user is a name, as images do. */
 const NAMED_USER = 'impgem-test/named-user';
@@ -59,6 +59,18 @@ describe.each([
     await job.close();
     await executor.close();
     expect(await bench.leftovers()).toEqual([]);
+  });
+
+  it('belongs to the script of a service, too, when the operator names a user', async () => {
+    const executor = await createDockerExecutor({ ...bench.options, runAs: '1234:5678' });
+    const job = await openClonedJob(executor, BASE_IMAGE);
+    const output = recordOutput();
+    const service = { name: 'build', run: `cd /workspace; ${BUILD}`, env: {} };
+    const { ended } = await job.sandbox.startService(service, output, { signal: new AbortController().signal });
+    expect(await ended).toBe(0);
+    expect(output.text()).toBe('The commit\n M tracked\n?? out/\n1234\n');
+    await job.close();
+    await executor.close();
   });
 
   it('follows the steps of a job that are different users', async () => {

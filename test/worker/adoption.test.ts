@@ -1,7 +1,7 @@
 /** A job whose worker is gone: carried on where it stood, started over, or let go. Over the fake executor, which can adopt. */
 import { readdir } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { ExecutorLostError, LostJobError } from '../../src/errors.ts';
+import { ExecutorLostError, ImpGemError, LostJobError } from '../../src/errors.ts';
 import { createFakeExecutor, type FakeAnswer, type FakeScript } from '../../src/executors/fake/executor.ts';
 import type { Step } from '../../src/runs/run.ts';
 import type { HeldJob } from '../../src/worker/ports.ts';
@@ -177,6 +177,41 @@ describe('adoption', () => {
     await runJob(executor, folder, spec, { ports, assignment: { steps } }).result;
     expect(callsOf(executor)).toEqual(['adopt', 'start 1', 'start 2', 'dispose']);
     expect(ports.reports.filter(({ index, change }) => index === 0 && change.state === 'succeeded')).toHaveLength(2);
+  });
+
+  it('starts a task again of which the executor says that it never ran', async () => {
+    const { folder, ports } = await leave(
+      spec,
+      { task: (task) => (task.id === '0' ? one : { until: forever() }) },
+      (seen) => seen.steps()[1]?.state === 'running',
+    );
+    const error = new ImpGemError('task-not-started', 'never ran');
+    const executor = createFakeExecutor({
+      task: () => ({ output: ['whole\n'] }),
+      adopt: () => ({ started: ['0', '1'], answer: () => ({ error }) }),
+    });
+    const job = runJob(executor, folder, spec, { ports, assignment: { steps: told(ports, ['one', 'two', 'three']) } });
+    expect(await job.result).toMatchObject({ state: 'succeeded' });
+    expect(callsOf(executor)).toEqual(['adopt', 'resume 1', 'start 1', 'start 2', 'dispose']);
+    expect(ports.text('1')).toBe('whole\n');
+  });
+
+  it('goes on when a service is followed no more, before and after, and says so', async () => {
+    const services = jobSpec([stepSpec('slow')], { services: [{ name: 'db', run: 'serve', env: {} }] });
+    const error = new Error('the stream broke');
+    const said = '[impgem] service db is followed no more: the stream broke\n';
+    const { folder, ports } = await leave(
+      services,
+      { service: () => ({ until: Promise.reject(error) }), task: () => ({ output: ['x'], until: forever() }) },
+      (seen) => seen.text('job') === said && seen.text('0') === 'x',
+    );
+    const executor = createFakeExecutor({
+      task: () => ({}),
+      adopt: () => ({ started: ['service-db', '0'], answer: (id) => (id === '0' ? { output: ['x'] } : { error }) }),
+    });
+    const job = runJob(executor, folder, services, { ports, assignment: { steps: told(ports, ['slow']) } });
+    expect(await job.result).toMatchObject({ state: 'succeeded' });
+    expect(ports.text('job')).toBe(said);
   });
 
   it("counts the job's time from its beginning", async () => {

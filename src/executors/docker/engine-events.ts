@@ -18,7 +18,7 @@ export interface WatchedEnd {
 export interface EngineEvents {
   /** To be called before the container starts, or followed by `look`: what has ended already says so no more. */
   watch(containerId: string): WatchedEnd;
-  /** Asks the engine whether a container has ended meanwhile, and says so to who watches it. False when it cannot tell. */
+  /** Asks the engine whether a container has ended meanwhile, and says so to who watches it. False when it cannot tell: then it goes on asking for who watches. */
   look(containerId: string): Promise<boolean>;
   close(): void;
 }
@@ -68,10 +68,18 @@ export function createEngineEvents(docker: Docker, label: string, onConnect: () 
       settle(id, { code: State.ExitCode });
       return true;
     } catch (error) {
-      if (!isGone(error)) return false;
-      settle(id, {});
-      return true;
+      if (isGone(error)) settle(id, {});
+      else lookAgain(id);
+      return isGone(error);
     }
+  }
+
+  /** What ended before the engine could be asked says so no more: who waits for it would wait for ever. */
+  function lookAgain(id: string): void {
+    if (!waiting.has(id)) return;
+    setTimeout(() => {
+      if (waiting.has(id) && !closed) void look(id);
+    }, RECONNECT_MS).unref();
   }
 
   function settle(id: string, end: ContainerEnd): void {

@@ -4,7 +4,7 @@
  */
 import { ExecutorLostError, ImpGemError } from '../../errors.ts';
 import type { AdoptedJob, Exit, JobSandbox } from '../executor.ts';
-import { engineError, isGone } from './engine.ts';
+import { engineError, isGone, isUnreachable } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 
 /** A container that was killed along with its engine ends like this; so may a step by itself. */
@@ -68,10 +68,6 @@ export async function isRunning(parts: Pick<ExecutorParts, 'docker'>, id: string
     if (isGone(error)) return false;
     throw engineError(error, 'look for the containers of a job');
   }
-}
-
-function isUnreachable(error: unknown): boolean {
-  return error instanceof ImpGemError && error.code === 'engine-unreachable';
 }
 
 function unreachable(cause: unknown): ExecutorLostError {

@@ -66,6 +66,11 @@ export function engineError(error: unknown, doing: string): ImpGemError {
   });
 }
 
+/** The engine was away; what it was asked about may live on. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof ImpGemError && error.code === 'engine-unreachable';
+}
+
 /** Runs a call of the engine; what it throws is ours. */
 export async function engineCall<T>(doing: string, call: () => Promise<T>): Promise<T> {
   try {

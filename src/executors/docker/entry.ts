@@ -14,6 +14,8 @@ export interface Entry {
 
 /** Where a step's container sees the folder of its script and its output. */
 export const CONTROL = '/impgem/control';
+/** Written when its commands have come. */
+export const SCRIPT = `${CONTROL}/script`;
 
 /**
  * Output goes through a pipe and `cat` to a file, not straight to the file: scripts write to /dev/stderr by name, and
@@ -41,8 +43,7 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
   const path = [...task.path, ...(task.env['PATH'] === undefined ? [] : [PATH ?? ''])].join(':');
   const plain = Object.entries(environment).filter(([name]) => isPlain(name));
   const odd = Object.entries(environment).filter(([name]) => !isPlain(name));
-  const script = `${CONTROL}/script`;
-  const command = taskCommand(task, script).map(quote).join(' ');
+  const command = taskCommand(task, SCRIPT).map(quote).join(' ');
   const wrapper = odd.length > 0 ? `env ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
   const finish = (code: string) =>
     `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' $code $(($# - ${entry.processes})); exit`;
@@ -50,7 +51,7 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
     '{',
     // A handler, not "ignore": a child gets the default back, and the script is meant to feel it.
     'trap : TERM',
-    `printf %s ${quote(task.script)} >${script}`,
+    `printf %s ${quote(task.script)} >${SCRIPT}`,
     'unset HOSTNAME',
     ...plain.map(([name, value]) => `export ${name}=${quote(value)}`),
     ...(path === '' ? [] : [`export PATH=${quote(path)}${task.env['PATH'] === undefined ? ':"$PATH"' : ''}`]),

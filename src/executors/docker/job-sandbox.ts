@@ -1,4 +1,5 @@
-import { ImpGemError } from '../../errors.ts';
+import { setMaxListeners } from 'node:events';
+import { ImpGemError, LostJobError } from '../../errors.ts';
 import {
   STEP_PATHS,
   type AdoptedJob,
@@ -18,9 +19,9 @@ import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
 import { createNestedEngine } from './nested-engine.ts';
 import { withNestedHost } from './nested-socket.ts';
-import { followStep, type RunningStep, stopContainer } from './run-step.ts';
+import { followStep, livesOn, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
-import { followService, openService, untilReady } from './services.ts';
+import { followService, openService, type StartedService, untilReady } from './services.ts';
 import { pullFiles, pushFiles, pushFolder } from './volumes.ts';
 import { readStarted, recordSlot, recordStarted } from './slot-record.ts';
 import { handOver, letGo, stepFolder, type WaitingStep } from './step-container.ts';
@@ -40,7 +41,10 @@ export function createJobSandbox(
   const running = new Set<string>();
   const files = createFilesOwner(parts, slot, () => running.size > 0);
   const nested = createNestedEngine(parts, job, slot);
-  let state: 'open' | 'detached' | 'disposed' = 'open';
+  // Aborted when the job was disposed of or let go.
+  const closed = new AbortController();
+  setMaxListeners(0, closed.signal);
+  const openings = new Set<Promise<unknown>>();
   let disposal: Promise<void> | undefined;
   // A step that was started saw the files: what it made of them is not to be covered by the ones it began with.
   let shown = readStarted(job.folder).some((one) => !('service' in one)) ? Promise.resolve() : undefined;
@@ -48,21 +52,17 @@ export function createJobSandbox(
 
   async function start(task: Task, output: Output, options: StartOptions): Promise<Exit> {
     checkOpen();
-    if (options.signal.aborted) return CANCELLED;
-    if (task.docker && !(await nestedReady(options.signal))) return CANCELLED;
-    const step = await takeStep(task);
+    let step: WaitingStep;
+    try {
+      step = await takeStep(task, AbortSignal.any([options.signal, closed.signal]));
+    } catch (error) {
+      if (options.signal.aborted) return CANCELLED;
+      throw error;
+    }
     const { containerId, number, nonce } = step;
     recordStarted(job.folder, { task: task.id, containerId, number, nonce });
     handOver(slot, step, task.docker ? withNestedHost(task) : task);
     return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
-  }
-
-  /** False when the step was cancelled meanwhile: the engine's image may have to be pulled. */
-  async function nestedReady(signal: AbortSignal): Promise<boolean> {
-    const cancelled = new Promise<boolean>((resolve) =>
-      signal.addEventListener('abort', () => resolve(false), { once: true }),
-    );
-    return Promise.race([nested.ready().then(() => true), cancelled]);
   }
 
   function expect(tasks: UpcomingTask[]): void {
@@ -73,13 +73,17 @@ export function createJobSandbox(
   }
 
   /** A container for the task, which sees the job's files as its user's. */
-  async function takeStep(task: Task): Promise<WaitingStep> {
+  async function takeStep(task: Task, stop: AbortSignal): Promise<WaitingStep> {
+    stop.throwIfAborted();
+    if (task.docker) await unlessAborted(nested.ready(), stop);
     const taking = waiting.take(task);
-    try {
-      const [step] = await Promise.all([taking, workspaceReady()]);
-      checkOpen();
+    const ready = Promise.all([taking, workspaceReady()]).then(async ([step]) => {
+      stop.throwIfAborted();
       await files.giveTo(step.containerId, step.needs.image);
       return step;
+    });
+    try {
+      return await unlessAborted(ready, stop);
     } catch (error) {
       void taking.then(letGo).catch(() => undefined); // Not awaited: it may wait for a pull of its image.
       throw error;
@@ -105,22 +109,39 @@ export function createJobSandbox(
   }
 
   async function startService(service: ServiceTask, output: Output, options: StartOptions): Promise<Service> {
-    checkOpen();
-    options.signal.throwIfAborted();
-    if (service.run !== undefined) await workspaceReady();
-    const started = await openService(parts, job, slot, service, output);
-    const { containerId } = started;
+    const stop = AbortSignal.any([options.signal, closed.signal]);
+    stop.throwIfAborted();
+    const image = service.image ?? job.image;
+    const filled = service.run === undefined ? undefined : workspaceReady();
+    await unlessAborted(Promise.all([parts.images.ensure(image, job.note), filled]), stop);
+    const started = await openTracked(service, image, output);
+    const { containerId, ended } = started;
     recordStarted(job.folder, { task: `service-${service.name}`, containerId, service: true });
-    running.add(containerId);
-    void started.ended.finally(() => running.delete(containerId));
+    // Whoever waits for its end hears of a failure.
+    ended.finally(() => running.delete(containerId)).catch(() => undefined);
     try {
-      await untilReady(parts, slot, service, started, options);
+      stop.throwIfAborted();
+      await untilReady(parts, slot, service, started, { signal: stop });
     } catch (error) {
       await stopContainer(parts, containerId);
-      await started.ended;
+      await ended;
       throw error;
     }
-    return { ended: started.ended };
+    return { ended };
+  }
+
+  /** `dispose` waits for it: what starts then is among what it stops. */
+  function openTracked(service: ServiceTask, image: string, output: Output): Promise<StartedService> {
+    const asOperatorSays = service.run !== undefined && parts.options.runAs !== undefined;
+    const giveFiles = async (id: string): Promise<void> => {
+      if (asOperatorSays) await files.giveTo(id, image);
+    };
+    const opening = openService(parts, image, slot, service, output, giveFiles).then((started) => {
+      running.add(started.containerId);
+      return started;
+    });
+    openings.add(opening);
+    return opening.finally(() => openings.delete(opening));
   }
 
   async function resumeService(containerId: string, output: Output): Promise<Exit> {
@@ -135,12 +156,16 @@ export function createJobSandbox(
 
   async function follow(step: RunningStep, output: Output, options: StartOptions): Promise<Exit> {
     const { containerId } = step;
+    let over = true;
     running.add(containerId);
     try {
       return await followStep(parts, step, output, options);
+    } catch (error) {
+      over = !livesOn(error);
+      throw error;
     } finally {
       running.delete(containerId);
-      if (isOpen()) {
+      if (isOpen() && over) {
         slot.containers.delete(containerId);
         void parts.removal.container(containerId);
       }
@@ -148,17 +173,17 @@ export function createJobSandbox(
   }
 
   function checkOpen(): void {
-    if (!isOpen()) throw new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps');
+    closed.signal.throwIfAborted();
   }
 
   // A function, because the compiler believes that nothing changes while a step runs.
   function isOpen(): boolean {
-    return state === 'open';
+    return !closed.signal.aborted;
   }
 
   async function dispose(): Promise<void> {
-    state = 'disposed';
-    await Promise.all([waiting.drop(), nested.close()]);
+    closed.abort(new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps'));
+    await Promise.all([waiting.drop(), nested.close(), Promise.allSettled(openings)]);
     // What runs must not write to a folder that the caller removes next.
     const writing = [...running, ...(slot.nestedId === undefined ? [] : [slot.nestedId])];
     await Promise.all(writing.map((id) => stopContainer(parts, id)));
@@ -186,12 +211,27 @@ export function createJobSandbox(
     },
     dispose: () => (disposal ??= dispose()),
     async detach() {
-      state = 'detached';
+      closed.abort(new LostJobError('the job'));
       await Promise.all([waiting.drop(), nested.close()]);
       onClosed();
     },
   };
   return { sandbox, started: readStarted(job.folder).map(({ task }) => task), resume };
+}
+
+/** Rejects with the signal's reason when that is aborted; the work goes on alone then. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const over = new AbortController();
+  const aborted = new Promise<never>((_, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort, { signal: over.signal });
+  });
+  try {
+    return await Promise.race([aborted, work]);
+  } finally {
+    over.abort();
+  }
 }
 
 /**

@@ -1,17 +1,19 @@
 /** From the script to the exit of one step: follows its output, hears of its end, ends it when told to. */
+import { existsSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { InfrastructureError } from '../../errors.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ImpGemError, InfrastructureError, LostJobError } from '../../errors.ts';
 import type { Exit, Output, StartOptions } from '../executor.ts';
 import { readHandover } from '../shell.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { createEndRecordSplitter, type StepEnd } from './end-record.ts';
-import { TERMINATE_ALL } from './entry.ts';
-import { engineError, isGone } from './engine.ts';
-import { followEngineLog, payloadsOf } from './engine-log.ts';
+import { SCRIPT, TERMINATE_ALL } from './entry.ts';
+import { engineCall, engineError, isGone, isUnreachable, statusOf } from './engine.ts';
+import { followEngineLog } from './engine-log.ts';
 import { followFile } from './follow-file.ts';
 import type { ExecutorParts } from './parts.ts';
 import { fetchHandover } from './step-archive.ts';
-import { handoverFolder, logPath } from './step-folder.ts';
+import { handoverFolder, logPath, scriptPath } from './step-folder.ts';
 
 const GRACE_MS = 10_000;
 const KILLED = 137;
@@ -28,7 +30,10 @@ export interface RunningStep {
   end: WatchedEnd;
 }
 
-/** Settles when the step has ended and all its output has been taken. */
+/**
+ * Settles when the step has ended and all its output has been taken. Error `task-not-started` for one of an earlier worker
+ * that never had its script.
+ */
 export async function followStep(
   parts: ExecutorParts,
   step: RunningStep,
@@ -43,6 +48,8 @@ export async function followStep(
   try {
     const recorded = await takeOutput(parts, step, output, end.signal);
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
+    if (recorded === undefined && step.stdio === undefined && !(await hasScript(parts, step)))
+      throw new ImpGemError('task-not-started', 'The worker before died before it handed over the script of the task');
     // What may still write to the workspace, or was killed for memory, is looked at closer; a plain success is not.
     const suspicious = code !== 0 || recorded?.leftovers !== false;
     const outOfMemory = suspicious && (await stopContainer(parts, step.containerId)).outOfMemory;
@@ -52,13 +59,18 @@ export async function followStep(
       : await fetchHandover(parts.docker, step.containerId);
     return { code, handover, ...(reason === undefined ? {} : { reason }) };
   } catch (error) {
-    await kill(parts, step.containerId);
+    if (!livesOn(error)) await kill(parts, step.containerId, end.signal);
     throw error;
   } finally {
     over.abort();
     end.forget();
     await step.log?.close();
   }
+}
+
+/** After such an error the step is not ours to end: the job was lost, or is carried on when the engine answers again. */
+export function livesOn(error: unknown): boolean {
+  return error instanceof LostJobError || isUnreachable(error);
 }
 
 /** Gives the end record; undefined when the container ended without one. */
@@ -85,30 +97,14 @@ async function takeOutput(
   const onSize = (size: number): void => {
     if (size <= logLimit || killed) return;
     killed = true;
-    void kill(parts, step.containerId);
+    void kill(parts, step.containerId, ended);
   };
   if (step.log) await followFile({ handle: step.log, path: logPath(step.folder), ended, sink, onSize });
-  else await takeEngineLog(parts, step, sink);
+  else
+    for await (const bytes of followEngineLog(parts, step.containerId, ended, step.stdio)) if (await sink(bytes)) break;
   const rest = splitter.rest();
   if (end === undefined && rest.length > 0) await output.write(rest);
   return taken > logLimit ? { code: KILLED, leftovers: true } : end;
-}
-
-async function takeEngineLog(
-  parts: ExecutorParts,
-  { containerId, stdio, end }: RunningStep,
-  sink: (bytes: Buffer) => Promise<boolean>,
-): Promise<void> {
-  const pieces = stdio ? payloadsOf(stdio) : followEngineLog(parts.docker, containerId);
-  for await (const bytes of pieces) if (await sink(bytes)) return;
-  await untilEnded(parts, containerId, end);
-}
-
-/** The engine's stream of output ends with the container, or when the engine goes away. */
-export async function untilEnded(parts: ExecutorParts, containerId: string, end: WatchedEnd): Promise<void> {
-  await parts.events.look(containerId);
-  if (end.signal.aborted) return;
-  await new Promise((resolve) => end.signal.addEventListener('abort', resolve, { once: true }));
 }
 
 /** The entry process prints a record unless it was killed, so an end without one is never a success. */
@@ -119,6 +115,20 @@ function codeWithoutRecord(ended: AbortSignal): number {
       retryable: true,
     });
   return code === 0 ? KILLED : code;
+}
+
+/** What an earlier worker recorded as started may never have had its script: that is recorded first. */
+async function hasScript({ docker }: ExecutorParts, step: RunningStep): Promise<boolean> {
+  if (step.log) return existsSync(scriptPath(step.folder));
+  return engineCall('look for the script of a step', async () => {
+    try {
+      await docker.getContainer(step.containerId).infoArchive({ path: SCRIPT });
+      return true;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
+  });
 }
 
 /** Ends what is left in the container, and gives what the engine knows of its end only then. */
@@ -136,7 +146,7 @@ export async function stopContainer(parts: ExecutorParts, id: string): Promise<{
 
 /** TERM to every process, KILL when the step is not over after `graceMs`. */
 async function terminate(parts: ExecutorParts, id: string, graceMs: number, over: AbortSignal): Promise<void> {
-  const timer = setTimeout(() => void kill(parts, id), graceMs);
+  const timer = setTimeout(() => void kill(parts, id, over), graceMs);
   over.addEventListener('abort', () => clearTimeout(timer), { once: true });
   try {
     const exec = await parts.docker.getContainer(id).exec({ Cmd: [...TERMINATE_ALL] });
@@ -146,10 +156,19 @@ async function terminate(parts: ExecutorParts, id: string, graceMs: number, over
   }
 }
 
-async function kill(parts: ExecutorParts, id: string): Promise<void> {
-  try {
-    await parts.docker.getContainer(id).kill({ signal: 'SIGKILL' });
-  } catch {
-    // It has ended by itself; an engine that is away shows where its events are followed.
+const KILL_AGAIN_MS = 500;
+
+/** KILL, and again while the engine cannot take it, until `over`; absent: once. */
+async function kill(parts: ExecutorParts, id: string, over?: AbortSignal): Promise<void> {
+  for (;;) {
+    try {
+      await parts.docker.getContainer(id).kill({ signal: 'SIGKILL' });
+      return;
+    } catch (error) {
+      // 409: it has ended by itself.
+      if (isGone(error) || statusOf(error) === 409 || over === undefined) return;
+    }
+    await delay(KILL_AGAIN_MS, undefined, { ref: false, signal: over }).catch(() => undefined);
+    if (over.aborted) return;
   }
 }

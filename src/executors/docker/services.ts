@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { ImpGemError } from '../../errors.ts';
 import { serviceEnded, serviceNotReady } from '../service-failures.ts';
-import type { JobContext, Output, Service, ServiceTask, StartOptions } from '../executor.ts';
+import type { Output, Service, ServiceTask, StartOptions } from '../executor.ts';
 import { environmentOf, shellCommand } from '../shell.ts';
 import { bindsOf, containerOptions } from './container-spec.ts';
 import { engineCall } from './engine.ts';
@@ -10,7 +10,6 @@ import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { followEngineLog } from './engine-log.ts';
 import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
-import { untilEnded } from './run-step.ts';
 import { runExec } from './run-exec.ts';
 import { networkName, type Slot } from './slot.ts';
 
@@ -20,18 +19,22 @@ export interface StartedService extends Service {
   containerId: string;
 }
 
-/** Creates and starts the container of a service; its output and its end are followed from here on. */
+/**
+ * Creates and starts the container of a service, whose image is there; its output and its end are followed from here on.
+ * `beforeStart`: hears of the container.
+ */
 export async function openService(
   parts: ExecutorParts,
-  job: JobContext,
+  image: string,
   slot: Slot,
   service: ServiceTask,
   output: Output,
+  beforeStart: (containerId: string) => Promise<void>,
 ): Promise<StartedService> {
-  const image = service.image ?? job.image;
-  await parts.images.ensure(image, job.note);
   const { PATH, HOME, ...env } = environmentOf({ env: service.env, path: [] });
   const own = service.run === undefined ? {} : { HOME: HOME ?? '' };
+  // A script is the pipeline's, as a step's is; the image's own command is left the user that it is made for.
+  const user = service.run === undefined ? undefined : parts.options.runAs;
   const container = await engineCall(`create the service ${service.name}`, () =>
     parts.docker.createContainer(
       containerOptions({
@@ -45,10 +48,12 @@ export async function openService(
         binds: bindsOf(slot.volumes ?? { workspace: join(slot.folder, 'workspace'), home: join(slot.folder, 'home') }),
         stdin: false,
         log: 'local',
+        ...(user === undefined ? {} : { user }),
       }),
     ),
   );
   slot.containers.add(container.id);
+  await beforeStart(container.id);
   const end = parts.events.watch(container.id);
   await engineCall(`start the service ${service.name}`, () => container.start());
   return { containerId: container.id, ended: followService(parts, container.id, output, end) };
@@ -68,10 +73,9 @@ export async function followService(
 ): Promise<number> {
   // A log that takes no more is told of where it is written; the service runs on.
   const log = { open: true };
-  for await (const bytes of followEngineLog(parts.docker, containerId)) {
+  for await (const bytes of followEngineLog(parts, containerId, end.signal)) {
     if (log.open) await output.write(bytes).catch(() => (log.open = false));
   }
-  await untilEnded(parts, containerId, end);
   return (end.signal.reason as ContainerEnd).code ?? KILLED;
 }
 

@@ -30,6 +30,10 @@ export function logPath(folder: string): string {
   return join(controlFolder(folder), 'log');
 }
 
+export function scriptPath(folder: string): string {
+  return join(controlFolder(folder), 'script');
+}
+
 // A step can put anything in the place of its files: a link, a pipe that blocks who opens it, a device.
 const OPEN_HOSTILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 

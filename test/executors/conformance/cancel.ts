@@ -91,6 +91,18 @@ echo parent`;
     expect(exit.reason).toBe('cancelled');
   });
 
+  it('runs nothing of a step that was cancelled before the files were there', async () => {
+    let fill: () => void = () => undefined;
+    const job = await bench.job({ ready: new Promise<void>((resolve) => (fill = resolve)) });
+    const cancel = new AbortController();
+    const output = recordOutput();
+    const running = job.sandbox.start(taskOf('echo ran > ran'), output, { signal: cancel.signal });
+    cancel.abort();
+    expect(await running).toMatchObject({ reason: 'cancelled' });
+    fill();
+    expect((await job.run('ls')).text).toBe('');
+  });
+
   it('cancels one of two parallel tasks only', async () => {
     const job = await bench.job();
     const cancel = new AbortController();

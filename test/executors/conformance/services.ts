@@ -74,6 +74,17 @@ export function describeServices(bench: Bench): void {
     await expect(starting).rejects.toThrow();
   });
 
+  it('starts none that outlives the job which is disposed of meanwhile', async () => {
+    const job = await bench.job();
+    const output = recordOutput();
+    const starting = job.sandbox.startService({ name: 'db', run: 'exec sleep 1000', env: {} }, output, { signal });
+    const ended = starting.then((service) => service.ended).catch(() => undefined);
+    await job.sandbox.dispose();
+    await ended;
+    const late = job.sandbox.startService({ name: 'late', run: 'exec sleep 1000', env: {} }, output, { signal });
+    await expect(late).rejects.toThrow();
+  });
+
   it('knows the code of a service that ends by itself', async () => {
     const job = await bench.job();
     const service = await job.sandbox.startService({ name: 'once', run: 'exit 5', env: {} }, recordOutput(), {
