@@ -1,6 +1,7 @@
 /** A step of the plan as the task an executor gets. */
 import { InputError } from '../errors.ts';
 import type { Task, UpcomingTask } from '../executors/executor.ts';
+import { capLimits } from '../executors/limits.ts';
 import type { JobSpec, Limits } from '../runs/plan.ts';
 import { buildEnvironment } from './environment.ts';
 import type { JobScope, StepView } from './job-scope.ts';
@@ -18,7 +19,7 @@ export function upcomingTask(spec: JobSpec, limits: Limits, index: number, retry
     shell: step.shell,
     ...(image === undefined ? {} : { image }),
     network: step.network,
-    limits: { ...limits, ...step.limits },
+    limits: capLimits(step.limits, limits),
     docker: step.docker,
   };
 }

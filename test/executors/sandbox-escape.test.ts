@@ -179,6 +179,18 @@ perl -MSocket -e 'socket(my $s, PF_UNIX, SOCK_STREAM, 0); connect($s, pack("S", 
     expect(ran.text).not.toContain('FILLED');
   });
 
+  it('cannot raise its limits above those of the worker', async () => {
+    const more = { memory: 4096 * MIB, pids: 1000 };
+    const forks = await job.run('i=0; while [ $i -lt 300 ]; do i=$((i + 1)); sleep 1000 & echo $i; done', {
+      limits: more,
+      shell: 'sh',
+    });
+    expect(forks.exit.code).not.toBe(0);
+    expect(forks.text.split('\n').length).toBeLessThan(256);
+    const memory = await job.run('head -c 700M /dev/zero | tail -n 1 > /dev/null', { limits: more });
+    expect(memory.exit).toMatchObject({ code: 137, reason: 'out of memory' });
+  });
+
   it('leaves nothing behind that is hard to remove', async () => {
     await job.run(
       'cd /impgem/step; mkdir -p a/b/c; echo x > a/b/c/d; chmod 000 a/b; chmod 000 .; ln -s / root 2>/dev/null; true',

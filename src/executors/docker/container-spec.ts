@@ -77,15 +77,6 @@ function keptLog(bytes: number): { Type: string; Config: Record<string, string> 
   return { Type: 'local', Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
 }
 
-/** A step may ask for less than the operator's caps, not for more. */
-export function capLimits(asked: Limits, caps: Required<Limits>): Required<Limits> {
-  return {
-    memory: Math.min(asked.memory ?? caps.memory, caps.memory),
-    cpu: Math.min(asked.cpu ?? caps.cpu, caps.cpu),
-    pids: Math.min(asked.pids ?? caps.pids, caps.pids),
-  };
-}
-
 export interface MountedFolders {
   workspace: string;
   home: string;

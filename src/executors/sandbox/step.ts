@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { InfrastructureError } from '../../errors.ts';
 import type { Limits } from '../../runs/plan.ts';
 import type { Exit, JobContext, Output, Task } from '../executor.ts';
+import { capLimits } from '../limits.ts';
 import { environmentOf, HANDOVER_FILES, readHandover, taskCommand } from '../shell.ts';
 import type { SandboxHost } from './host.ts';
 import type { JobNetwork } from './network.ts';
@@ -43,7 +44,7 @@ export async function runStep(
   const { host, job } = place;
   const network = task.network === 'none' ? undefined : place.network;
   const env = environmentOf(task);
-  const limits = { ...host.limits, ...task.limits };
+  const limits = capLimits(task.limits, host.limits);
   const step = makeStepFolder(host.scratch);
   const starter = await host.starters.take(limits);
   const ownLimits = starter.group === undefined ? limitProcess(host.prlimit, limits) : [];
