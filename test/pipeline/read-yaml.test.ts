@@ -138,12 +138,11 @@ describe('places', () => {
 
 test('a place is found when the tree of the document is gone', async () => {
   setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
-  const { locate } = readYaml('x-a: &a { run: make }\nsteps: [*a]', 'file');
+  const source = readYaml('x-a: &a { run: make }\nsteps: [*a]', 'file');
   const path = ['steps', 0, 'run'];
-  const before = locate(path, 'value');
+  const before = source.locate(path, 'value');
   await new Promise(setImmediate);
-  collect();
-  expect(locate(path, 'value')).toEqual(before);
+  runInNewContext('gc()');
+  expect(source.locate(path, 'value')).toEqual(before);
   expect(before).toEqual({ start: 14, end: 18 });
 });
