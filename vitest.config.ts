@@ -8,7 +8,8 @@ export default defineConfig({
     hookTimeout: 120_000,
     // Two cores: real engines, Redis and browsers run beside the tests.
     maxWorkers: 2,
-    // Engines, browsers and processes that are killed share the machine of CI: what fails is tried once more, and said.
+    // Engines, browsers and processes that are killed share the machine of CI: what fails is tried once more, and
+    // .ci/test.sh names it at the end.
     retry: process.env['CI'] ? 1 : 0,
   },
 });
