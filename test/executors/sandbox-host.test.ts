@@ -4,12 +4,12 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { closeSync, openSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { basesOf } from '../../src/executors/sandbox/cgroups.ts';
+import { basesOf, findCgroups } from '../../src/executors/sandbox/cgroups.ts';
 import { copyOutput } from '../../src/executors/sandbox/copy-output.ts';
 import { copyEtc } from '../../src/executors/sandbox/etc.ts';
 import { createSandboxExecutor, findBubblewrap } from '../../src/executors/sandbox/executor.ts';
@@ -238,6 +238,22 @@ describe('control groups', () => {
     expect(basesOf(mounts, '0::/docker/abc/job\n')).toEqual([
       { folder: join(folder, 'unified/job'), controllers: ['memory', 'pids', 'cpu'], version: 2 },
     ]);
+  });
+
+  it('are beside the worker that stepped aside for them, not below it', async () => {
+    const files = { 'cgroup.controllers': 'cpu memory pids\n', 'impgem-worker/cgroup.controllers': 'pids\n' };
+    for (const [name, text] of Object.entries(files)) {
+      await mkdir(dirname(join(folder, 'own', name)), { recursive: true });
+      await writeFile(join(folder, 'own', name), text);
+    }
+    const bases = [{ folder: join(folder, 'own'), controllers: ['memory', 'pids', 'cpu'], version: 2 }];
+    const mount = (point: string) => `30 25 0:1 / ${point} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate`;
+    expect(basesOf(mount(folder), '0::/own/impgem-worker\n')).toEqual(bases);
+    expect(basesOf(mount(join(folder, 'own')), '0::/impgem-worker\n')).toEqual(bases);
+  });
+
+  it('are looked for once', () => {
+    expect(findCgroups()).toBe(findCgroups());
   });
 
   it('are not found where there are none', () => {

@@ -42,6 +42,8 @@ export interface Cgroups {
 const CONTROLLERS: Controller[] = ['memory', 'pids', 'cpu'];
 /** All our groups have it, so that a reaper never touches another's. */
 const PREFIX = 'impgem.';
+/** Where a process goes that was alone in its group. */
+const ASIDE = 'impgem-worker';
 const CPU_PERIOD_US = 100_000;
 
 interface Base {
@@ -50,8 +52,18 @@ interface Base {
   version: 1 | 2;
 }
 
-/** Undefined where we may not make groups (a normal user without delegation). */
+let found: { cgroups: Cgroups | undefined } | undefined;
+
+/**
+ * Undefined where we may not make groups (a normal user without delegation). Looked for once: to find them may move this
+ * process, and what it has started since (the network of a job) is then in the way of another look.
+ */
 export function findCgroups(): Cgroups | undefined {
+  found ??= { cgroups: lookForCgroups() };
+  return found.cgroups;
+}
+
+function lookForCgroups(): Cgroups | undefined {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
   const own = readFileSync('/proc/self/cgroup', 'utf8');
   const bases = basesOf(mounts, own).filter((base) => isUsable(base));
@@ -109,7 +121,9 @@ export function basesOf(mountinfo: string, own: string): Base[] {
       return path === undefined ? [] : [{ folder: folderOf(path), controllers, version: 1 }];
     }
     if (type !== 'cgroup2') return [];
-    const folder = folderOf(paths.find((entry) => entry.names[0] === '')?.path ?? '/');
+    const path = paths.find((entry) => entry.names[0] === '')?.path ?? '/';
+    // Who started us may have stepped aside before.
+    const folder = folderOf(path.replace(new RegExp(`(/${ASIDE})+$`), '') || '/');
     const controllers = CONTROLLERS.filter((name) => wordsOf(join(folder, 'cgroup.controllers')).includes(name));
     return controllers.length === 0 ? [] : [{ folder, controllers, version: 2 }];
   });
@@ -139,7 +153,7 @@ function delegate(base: Base): void {
   if (missing.length === 0) return;
   const processes = wordsOf(join(base.folder, 'cgroup.procs')).filter(Boolean);
   if (processes.length === 1 && processes[0] === String(process.pid)) {
-    const aside = join(base.folder, 'impgem-worker');
+    const aside = join(base.folder, ASIDE);
     mkdirSync(aside, { recursive: true });
     writeFileSync(join(aside, 'cgroup.procs'), String(process.pid));
   }
