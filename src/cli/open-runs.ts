@@ -63,13 +63,7 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
     liveWorkers: () => workers.live(),
     maxLosses: settings.IMPGEM_MAX_LOSSES,
     ...(archiving && {
-      archive: {
-        keep: archiving.keep,
-        write: async (record, plan) => {
-          await archive.write(record, plan);
-          archiving.onEnd(record);
-        },
-      },
+      archive: { ...archiving, write: (record, plan) => archive.write(record, plan) },
     }),
     statusContext: (record, job) => statuses.line(record, job),
     dueStatuses: (record) => statuses.due(record),

@@ -76,7 +76,9 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const pageOf = (run: string): string => `${settings.IMPGEM_PUBLIC_URL ?? ''}/runs/${run}`;
   const runs = openRuns({ redis: patient, archive: createArchive(data.runs), forges, settings, pageOf, log });
   const feed = createFeed(subscriber);
-  const executor = await chooseExecutor(settings);
+  const executor = await chooseExecutor(settings, {
+    onProblem: (error) => onError(`docker: ${messageOf(error)}`),
+  });
   log.info({ executor: await executor.describe(), name, labels }, 'worker ready');
 
   const stores = await openStores(settings, data);
@@ -163,16 +165,28 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   if (await presence.hasDouble())
     log.warn({ name }, 'a worker of this name lives already: give each its own IMPGEM_WORKER_NAME');
   else await releasePredecessor();
-  const clear = async (): Promise<void> => {
+  const clearOnce = async (): Promise<void> => {
     const count = await clearRemains(executor, runs.store, data.work);
     if (count > 0) log.info({ count }, 'removed what dead workers left');
   };
-  const clearing = setInterval(
-    () => void clear().catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`)),
-    CLEAR_MS,
-  );
-  void clear().catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`));
-  await feed.onCancel((run) => void source.check(run).catch((error: unknown) => onError(messageOf(error))));
+  let clearing: Promise<void> | undefined;
+  let isWanted = false;
+  /** What comes while one is under way is seen to by one more. */
+  const clear = (): void => {
+    isWanted = true;
+    clearing ??= (async () => {
+      for (; isWanted; await clearOnce()) isWanted = false;
+    })()
+      .catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`))
+      .finally(() => (clearing = undefined));
+  };
+  const clearTimer = setInterval(clear, CLEAR_MS);
+  clear();
+  await feed.onCancel((run) => {
+    source.check(run).catch((error: unknown) => onError(messageOf(error)));
+    // A job that was lost and waited for its next worker is over now, and may have left what still runs.
+    clear();
+  });
   // Whether there is room comes before the first job.
   await presence.beat();
   if (labels.length > 0) await feed.onLabelQueue((queue) => consumers.serve(queue));
@@ -206,7 +220,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       // Without Redis a job cannot be handed back, and need not be: its lease runs out.
       await atMost(patient.status === 'ready' ? HAND_BACK_MS : LEAVE_MS, drained);
       clearInterval(beat);
-      clearInterval(clearing);
+      clearInterval(clearTimer);
       await atMost(LEAVE_MS, consumers.close());
       await Promise.all(cleanings);
       await executor.close();

@@ -27,8 +27,11 @@ export interface LifecycleDeps {
   /** How often a job may lose its worker before it ends `errored`. */
   maxLosses: number;
   liveWorkers(): Promise<WorkerEntry[]>;
-  /** Where finished runs outlive Redis, and how many of them stay hot. A worker has none: it tells the servers. */
-  archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number };
+  /**
+   * Where finished runs outlive Redis, how many of them stay hot, and who hears, once, of each that is archived. A worker
+   * has none: it tells the servers.
+   */
+  archive?: { write(record: RunRecord, plan: Plan): Promise<void>; keep: number; onEnd(record: RunRecord): void };
   statusContext(record: RunRecord, job: Job | undefined): string;
   /** Ids of the jobs ('' for the run itself) whose status at the forge is not what it should be. */
   dueStatuses(record: RunRecord): Promise<string[]>;
@@ -64,25 +67,18 @@ export interface Lifecycle {
   conclude(run: string): Promise<void>;
 }
 
+const NO_PLAN: Plan = {
+  pipeline: '',
+  file: '',
+  clone: { skip: false, depth: 0, submodules: false, lfs: false },
+  jobs: [],
+};
+
 export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const { store, queues } = deps;
   const now = () => (deps.now?.() ?? new Date()).toISOString();
 
-  const plans = new Map<string, Plan>();
-  const planOf = async (id: string): Promise<Plan> => {
-    const known = plans.get(id);
-    if (known) return known;
-    const plan = (await store.plan(id)) ?? {
-      pipeline: '',
-      file: '',
-      clone: { skip: false, depth: 0, submodules: false, lfs: false },
-      jobs: [],
-    };
-    plans.set(id, plan);
-    // A few hundred plans are enough: those of the runs that are under way.
-    if (plans.size > 200) for (const oldest of [...plans.keys()].slice(0, 100)) plans.delete(oldest);
-    return plan;
-  };
+  const planOf = async (id: string): Promise<Plan> => (await store.plan(id)) ?? NO_PLAN;
   const { decideIf, maxLosses } = deps;
   const rulesFor = async (id: string): Promise<Rules> => ({ plan: await planOf(id), decideIf, maxLosses });
 
@@ -105,8 +101,10 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const addTicket = async (record: RunRecord, job: Job, plan: Plan): Promise<void> => {
     const control = record.control[job.id];
     if (!control) return;
-    // A person waits for a manual run: it goes next, before the repositories' turns.
-    const turn = record.event === 'manual' || record.event === 'api' ? 1 : await deps.turns.take(record.repository);
+    // Before the repositories' turns: what a person waits for, and jobs that had their turn. The steps of one that was
+    // handed over or lost may go on all the while, unseen, until somebody carries it on.
+    const isNext = record.event === 'manual' || record.event === 'api' || control.fence > 0;
+    const turn = isNext ? 1 : await deps.turns.take(record.repository);
     const delayMs =
       control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
     await queues.addTicket(
@@ -141,10 +139,9 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   };
 
   const conclude = async (record: RunRecord, plan: Plan): Promise<void> => {
-    plans.delete(record.id);
     if (!deps.archive) return store.announceEnd(record.id);
     await deps.archive.write(record, plan);
-    await store.settle(record.id, deps.archive.keep);
+    if (await store.settle(record.id, deps.archive.keep)) deps.archive.onEnd(record);
   };
 
   /** One move and its effects; the record as it is now, or undefined when the move was not allowed. */
@@ -161,7 +158,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
 
   const cancel = async (run: string, reason: string, onlyJob?: string): Promise<boolean> => {
     const next = await move(run, (record, rules, at) => machine.requestCancel(record, rules, reason, at, onlyJob));
-    if (next && !isFinal(next.state)) await store.announceCancel(run);
+    // Also when the run is over now: a job that was lost and waited for the next worker may have left what still runs.
+    if (next?.startedAt !== undefined) await store.announceCancel(run);
     return next !== undefined;
   };
 
@@ -177,7 +175,6 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   });
 
   const launch = async (first: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }> => {
-    plans.set(first.id, plan);
     const record = machine.advance(first, { plan, decideIf, maxLosses }, now());
     const stored = await store.create(record, plan);
     // Also for a run that exists: whoever made it may have died before its effects.

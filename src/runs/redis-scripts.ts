@@ -41,29 +41,30 @@ return 1
 `;
 
 /**
- * Puts a run that is over into the indexes. KEYS: number, repositories. ARGV: id, score, repository, the run's number,
- * index keys...
+ * Puts a run that is over into the indexes, unless it is being removed. KEYS: number, repositories, hold. ARGV: id, score,
+ * repository, the run's number, index keys...
  */
 const REINDEX = `
 local id, score, number = ARGV[1], ARGV[2], tonumber(ARGV[4])
 if number > tonumber(redis.call('GET', KEYS[1]) or '0') then redis.call('SET', KEYS[1], number) end
 redis.call('ZADD', KEYS[2], 'GT', score, ARGV[3])
+if redis.call('GET', KEYS[3]) == 'removed' then return 0 end
 for i = 5, #ARGV do redis.call('ZADD', ARGV[i], score, id) end
 return 1
 `;
 
 /**
  * A run's end was seen through: from active to finished, and the oldest finished ones beyond `keep` leave. KEYS: active,
- * finished. ARGV: id, now, keep, key of a run without its id, key of a plan without its id.
+ * finished. ARGV: id, now, keep, key of a run without its id, key of a plan without its id. -> 1 when it was active.
  */
 const SETTLE = `
-redis.call('ZREM', KEYS[1], ARGV[1])
+local ended = redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 for _, old in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1 - tonumber(ARGV[3]))) do
   redis.call('DEL', ARGV[4] .. old, ARGV[5] .. old)
   redis.call('ZREM', KEYS[2], old)
 end
-return 1
+return ended
 `;
 
 /** A run is about to be run again: it must not be removed now. KEYS: hold. ARGV: ms. -> 0 when it is being removed. */
@@ -90,7 +91,7 @@ export interface RunScripts {
   create(keys: string[], args: string[]): Promise<number>;
   commit(keys: string[], args: string[]): Promise<boolean>;
   reindex(keys: string[], args: string[]): Promise<number>;
-  settle(keys: string[], args: string[]): Promise<number>;
+  settle(keys: string[], args: string[]): Promise<boolean>;
   hold(keys: string[], args: string[]): Promise<boolean>;
   remove(keys: string[], args: string[]): Promise<boolean>;
 }
@@ -108,7 +109,7 @@ export function loadRunScripts(redis: Redis): RunScripts {
   const commands = redis as unknown as Record<Name, Command>;
   return {
     create: (keys, args) => commands.igCreateRun(keys.length, ...keys, ...args),
-    settle: (keys, args) => commands.igSettleRun(keys.length, ...keys, ...args),
+    settle: async (keys, args) => (await commands.igSettleRun(keys.length, ...keys, ...args)) === 1,
     reindex: (keys, args) => commands.igReindexRun(keys.length, ...keys, ...args),
     hold: async (keys, args) => (await commands.igHoldRun(keys.length, ...keys, ...args)) === 1,
     remove: async (keys, args) => (await commands.igRemoveRun(keys.length, ...keys, ...args)) === 1,

@@ -4,6 +4,7 @@ import type { Redis } from '../queue/connection.ts';
 import { InfrastructureError, InputError } from '../errors.ts';
 import { announceCancel, announceEnd, feedChannel } from '../queue/feed.ts';
 import type { Plan } from './plan.ts';
+import { createPlanCache } from './plan-cache.ts';
 import { loadRunScripts } from './redis-scripts.ts';
 import type { RunRecord } from './run.ts';
 import { isRunId, timeOfRunId } from './run-id.ts';
@@ -47,8 +48,11 @@ export interface RedisRunStore {
   active(): Promise<string[]>;
   /** Every repository that ever had a run. */
   repositories(): Promise<string[]>;
-  /** The end of the run was seen through (statuses queued, archive written): beyond `keep` the oldest leave Redis. */
-  settle(id: string, keep: number): Promise<void>;
+  /**
+   * The end of the run was seen through (statuses queued, archive written): beyond `keep` the oldest leave Redis. Gives
+   * whether this was the first to say so.
+   */
+  settle(id: string, keep: number): Promise<boolean>;
   /** Puts a finished run of the archive into the indexes, and counts the numbers of its repository on from its. Idempotent. */
   reindex(records: RunRecord[]): Promise<void>;
   /** For the next minutes the run is not removed, since a re-run is made of it. False: it is being removed. */
@@ -69,11 +73,14 @@ export interface RedisRunStore {
 /** A list reads no more runs than it shows, and one to know whether there are more; but not in tiny steps. */
 const LEAST = 10;
 const MAX_TRIES = 50;
+/** Of plans in memory, as JSON: those of some hundred runs under way. */
+const PLANS_SIZE = 16 * 1024 ** 2;
 /** Far longer than it takes to make a re-run, or to remove a run. */
 const HOLD_MS = 600_000;
 
 export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRunStore {
   const scripts = loadRunScripts(redis);
+  const plans = createPlanCache(PLANS_SIZE);
 
   const hot = async (id: string): Promise<RunRecord | undefined> => recordFrom(await redis.hgetall(runKey(id)));
 
@@ -100,20 +107,24 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
   return {
     async create(record, plan) {
       const fields = Object.entries(fieldsOf(record)).flat();
+      const text = JSON.stringify(plan);
       const number = await scripts.create(
         [runKey(record.id), planKey(record.id), numberKey(record.repository), ACTIVE_KEY, REPOSITORIES_KEY],
         [
           record.id,
           String(timeOfRunId(record.id)),
           record.repository,
-          JSON.stringify(plan),
+          text,
           String(fields.length / 2),
           ...fields,
           ...steadyIndexes(record),
           ...stateIndexes(record, record.state),
         ],
       );
-      if (number > 0) return { record: { ...record, number }, created: true };
+      if (number > 0) {
+        plans.put(record.id, plan, text.length);
+        return { record: { ...record, number }, created: true };
+      }
       const stored = await get(record.id);
       if (!stored)
         throw new InfrastructureError('run-vanished', `Run ${record.id} exists and cannot be read`, {
@@ -126,8 +137,13 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
 
     async plan(id) {
       if (!isRunId(id)) return undefined;
+      const known = plans.get(id);
+      if (known) return known;
       const text = await redis.get(planKey(id));
-      return text === null ? archive.plan(id) : (JSON.parse(text) as Plan);
+      if (text === null) return archive.plan(id);
+      const plan = JSON.parse(text) as Plan;
+      plans.put(id, plan, text.length);
+      return plan;
     },
 
     async update(id, move) {
@@ -194,14 +210,15 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
 
     async settle(id, keep) {
       const args = [id, String(Date.now()), String(keep), runKey(''), planKey('')];
-      await scripts.settle([ACTIVE_KEY, FINISHED_KEY], args);
+      plans.drop(id);
+      return scripts.settle([ACTIVE_KEY, FINISHED_KEY], args);
     },
 
     async reindex(records) {
       await Promise.all(
         records.map((record) =>
           scripts.reindex(
-            [numberKey(record.repository), REPOSITORIES_KEY],
+            [numberKey(record.repository), REPOSITORIES_KEY, holdKey(record.id)],
             [
               record.id,
               String(timeOfRunId(record.id)),

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,6 +31,7 @@ let archive: FileArchive;
 let store: RedisRunStore;
 let lifecycle: Lifecycle;
 let queues: ReturnType<typeof createQueues>;
+let ended: string[];
 let statuses: { line: string; job: string }[];
 
 beforeAll(async () => {
@@ -47,6 +49,7 @@ beforeEach(async () => {
   store = createRedisRunStore(redis, archive);
   const real = createQueues(redis, fail);
   statuses = [];
+  ended = [];
   queues = { ...real, addStatus: (line, { job }) => Promise.resolve(void statuses.push({ line, job })) };
   lifecycle = createLifecycle({
     store,
@@ -56,7 +59,11 @@ beforeEach(async () => {
     decideIf: () => true,
     maxLosses: 3,
     liveWorkers: () => createWorkers(redis).live(),
-    archive: { write: (record, plan) => archive.write(record, plan), keep: 3 },
+    archive: {
+      write: (record, plan) => archive.write(record, plan),
+      keep: 3,
+      onEnd: ({ id }) => ended.push(id),
+    },
     statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
     dueStatuses: () => Promise.resolve([]),
     onError: fail,
@@ -141,6 +148,29 @@ describe('runs in Redis', () => {
     expect(await lifecycle.tend(run.id)).toBe(1);
     expect(await queues.counts()).toMatchObject({ jobs: { prioritized: 1 } });
     expect(await lifecycle.tend(run.id)).toBe(0);
+  });
+
+  it('tells the end of a run once, however many servers archive it', async () => {
+    const run = newRun(planOf(jobSpec('a')));
+    await lifecycle.start(run);
+    await lifecycle.claim(run.id, 'a', 0, 'w1');
+    await lifecycle.end(run.id, 'a', 1, [], succeeded);
+    await Promise.all([lifecycle.conclude(run.id), lifecycle.conclude(run.id), lifecycle.tend(run.id)]);
+    expect(ended).toEqual([run.id]);
+  });
+
+  it('tells the workers of a cancel while something of the run may be going on, though no worker has it', async () => {
+    const [waiting, lost] = [newRun(planOf(jobSpec('a'))), newRun(planOf(jobSpec('a')))];
+    for (const run of [waiting, lost]) await lifecycle.start(run);
+    await lifecycle.claim(lost.id, 'a', 0, 'w1');
+    await lifecycle.release(lost.id, 'a', 1, { counts: true, reason: 'worker w1 was lost' });
+    const subscriber = connectRedis(server.url, 'patient', fail);
+    await subscriber.subscribe('ig:cancel');
+    const told = once(subscriber, 'message');
+    for (const run of [waiting, lost]) await lifecycle.cancel(run.id, 'cancelled by a person');
+    expect(await told).toEqual(['ig:cancel', lost.id]);
+    expect(await store.get(lost.id)).toMatchObject({ state: 'cancelled' });
+    subscriber.disconnect();
   });
 
   it('keeps few finished runs hot and reads the others from the archive, the same', async () => {
@@ -380,6 +410,15 @@ describe('leases', () => {
 });
 
 describe('turns', () => {
+  it('a job that had its turn goes before the many of its repository that wait for theirs', async () => {
+    const run = newRun(planOf(jobSpec('lost'), jobSpec('b'), jobSpec('c')));
+    await lifecycle.start(run);
+    await lifecycle.claim(run.id, 'lost', 0, 'w1');
+    await lifecycle.release(run.id, 'lost', 1, { counts: false, reason: 'handed over' });
+    const turns = await redis.zrange('impgem:jobs:prioritized', 0, '-1');
+    expect(turns.map((ticket) => ticket.slice(run.id.length + 1))).toEqual(['lost.0', 'lost.2', 'b.0', 'c.0']);
+  });
+
   it('let a push of one repository pass the many waiting jobs of another', async () => {
     const turns = createTurns(redis);
     const real = createQueues(redis, fail);

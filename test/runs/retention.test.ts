@@ -66,7 +66,7 @@ beforeEach(async () => {
     decideIf: () => true,
     maxLosses: 3,
     liveWorkers: () => Promise.resolve([]),
-    archive: { write: (record, plan) => archive.write(record, plan), keep: 2 },
+    archive: { write: (record, plan) => archive.write(record, plan), keep: 2, onEnd: () => undefined },
     statusContext: (record, job) => `${record.id}/${job?.id ?? ''}`,
     dueStatuses: () => Promise.resolve([]),
     onError: fail,
@@ -265,6 +265,16 @@ it('a list that is rebuilt from the archive shows what was kept, and no more', a
   for await (const record of archive.all()) await store.reindex([record]);
   expect(await listed()).toEqual([young.id]);
   expect(await store.get(old.id)).toBeUndefined();
+});
+
+it('a list that is being rebuilt does not bring back what a sweep removes meanwhile', async () => {
+  const [old, young] = [await runOf(40), await runOf(20)];
+  const read: RunRecord[] = [];
+  for await (const record of archive.all()) read.push(record);
+  await retention({ ageMs: 30 * DAY }).sweep();
+  await store.reindex(read);
+  expect(await listed()).toEqual([young.id]);
+  expect(await traces(old)).toEqual([]);
 });
 
 describe('logs and artifacts of no run', () => {
