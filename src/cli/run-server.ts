@@ -77,7 +77,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const onError = sayOnce(log);
   const stopping = new AbortController();
   const forges = createForges(settings);
-  const archive = createArchive(data.runs);
+  const archive = createArchive(data.runs, onError);
   let publicUrl = settings.IMPGEM_PUBLIC_URL;
   const pageOf = (run: string): string => `${publicUrl ?? ''}/runs/${run}`;
   const logs = createLogStore(data.logs);
@@ -115,7 +115,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   };
   const planner = createPlanner(planning);
   const deliveries = createDeliveries(quick);
-  const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES });
+  const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES, onError });
   const intake = { deliveries, queues: web.queues, pushes: createPushes(quick) };
   const enqueue = createEnqueue(intake);
   const replay = (): void => {

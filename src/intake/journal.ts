@@ -28,6 +28,8 @@ export interface JournalOptions {
   folder: string;
   /** Bytes on disk, at most. */
   maxBytes: number;
+  /** Hears why what a dead server left cannot be taken over; it is tried again. */
+  onError?: (message: string) => void;
 }
 
 /** Handed over at once, in their order. */
@@ -46,7 +48,7 @@ interface Waiting<Entry> {
   failed: (error: unknown) => void;
 }
 
-export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): Promise<Journal<Entry>> {
+export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalOptions): Promise<Journal<Entry>> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   let own = '';
   /** Files of ours that exist. */
@@ -55,14 +57,14 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
   const entries: Entry[] = [];
   let bytes = 0;
   let handle: FileHandle | undefined;
-  /** The last write failed, and may have left half a line. */
+  /** The last write failed and left something, half a line maybe. */
   let torn = false;
   let waiting: Waiting<Entry>[] = [];
   let replaying: Promise<void> | undefined;
 
-  // One thing at a time happens to the file: nothing is written while it goes.
-  let last: Promise<void> = Promise.resolve();
-  const inTurn = (work: () => Promise<void>): Promise<void> => {
+  // One thing at a time happens to the files: nothing is written or read while they go.
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     const turn = last.then(work);
     last = turn.catch(() => undefined);
     return turn;
@@ -72,9 +74,11 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
     const batch = waiting;
     waiting = [];
     if (batch.length === 0) return;
+    let before: number | undefined;
     try {
       handle ??= await open(own, 'a', 0o600);
       files.add(own);
+      before = (await handle.stat()).size;
       await handle.writeFile((torn ? '\n' : '') + batch.map((one) => one.line).join(''));
       torn = false;
       await handle.sync();
@@ -83,13 +87,14 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
         one.done();
       }
     } catch (error) {
-      torn = true;
+      // What it left takes room that others need.
+      torn = before !== undefined && !(await undo(handle, before));
       const failure = new InfrastructureError('journal-disk', `The journal cannot be written: ${messageOf(error)}`, {
         cause: error,
         retryable: true,
       });
       for (const one of batch) {
-        bytes -= one.line.length;
+        if (!torn) bytes -= Buffer.byteLength(one.line);
         one.failed(failure);
       }
     }
@@ -112,32 +117,41 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
       const file = join(folder, newName());
       // Whose renaming succeeds has it.
       if (!(await rename(join(folder, name), file).then(() => true, isGone))) continue;
-      files.add(file);
-      for (const line of (await readFile(file, 'utf8')).split('\n')) {
-        const entry = parseLine(line) as Entry | undefined;
-        if (entry === undefined) continue;
-        entries.push(entry);
-        bytes += line.length + 1;
-        count++;
+      try {
+        const text = await readFile(file, 'utf8');
+        for (const line of text.split('\n')) {
+          const entry = parseLine(line) as Entry | undefined;
+          if (entry === undefined) continue;
+          entries.push(entry);
+          count++;
+        }
+        bytes += Buffer.byteLength(text);
+        // Not before: what is in no memory must not go.
+        files.add(file);
+      } catch (error) {
+        await rename(file, join(folder, name)).catch(() => undefined);
+        onError?.(`journal: what a server that is gone has left cannot be read: ${messageOf(error)}`);
       }
     }
     return count;
   };
+  const adoptInTurn = (): Promise<number> => inTurn(adopt);
 
-  await adopt();
+  await adoptInTurn();
   own = join(folder, newName());
   const beat = setInterval(() => {
     const now = new Date();
     // Lost beats harm nobody: what is taken over twice is dropped as a duplicate.
     for (const file of files) utimes(file, now, now).catch(() => undefined);
-    adopt().catch(() => undefined);
+    adoptInTurn().catch((error: unknown) => onError?.(`journal: ${messageOf(error)}`));
   }, BEAT_MS).unref();
 
   return {
     pending: () => entries.length + waiting.length,
     append(entry) {
       const line = `${JSON.stringify(entry)}\n`;
-      if (bytes + line.length > maxBytes)
+      const size = Buffer.byteLength(line);
+      if (bytes + size > maxBytes)
         return Promise.reject(
           new InfrastructureError(
             'journal-full',
@@ -145,7 +159,7 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
             { retryable: true },
           ),
         );
-      bytes += line.length;
+      bytes += size;
       return new Promise((done, failed) => {
         waiting.push({ line, entry, done, failed });
         if (waiting.length === 1) void inTurn(flush);
@@ -163,7 +177,7 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
       replaying ??= run().finally(() => (replaying = undefined));
       return replaying;
     },
-    adopt,
+    adopt: adoptInTurn,
     async close() {
       clearInterval(beat);
       await inTurn(forget);
@@ -171,6 +185,16 @@ export async function openJournal<Entry>({ folder, maxBytes }: JournalOptions): 
       handle = undefined;
     },
   };
+}
+
+/** Whether the file is what it was before a write that failed. */
+function undo(handle: FileHandle | undefined, size: number): Promise<boolean> {
+  return handle === undefined
+    ? Promise.resolve(true)
+    : handle.truncate(size).then(
+        () => true,
+        () => false,
+      );
 }
 
 let lastName = 0;

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { appendFile, readdir, rename, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rename, rmdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -137,8 +137,7 @@ describe('journal', () => {
         code: 'journal-disk',
         retryable: true,
       });
-      // What was written of it takes the room until there is more.
-      execFileSync('mount', ['-o', 'remount,size=1m', disk]);
+      // What was written of it takes no room.
       await journal.append('last');
       await killOwner(disk);
       const seen: string[] = [];
@@ -162,6 +161,51 @@ describe('journal', () => {
     expect([...counts].sort()).toEqual([0, 2]);
     expect(living.pending()).toBe(1);
     for (const journal of [living, first, second]) await journal.close();
+  });
+
+  it('leaves where it was what cannot be read, and takes it over when it can', async () => {
+    const folder = await temporaryFolder();
+    const said: string[] = [];
+    const journal = await openJournal<number>({ folder, maxBytes: MB, onError: (message) => said.push(message) });
+    await journal.append(7);
+    const [own = ''] = await filesIn(folder);
+    await mkdir(join(folder, dead(own)));
+    expect(await journal.adopt()).toBe(0);
+    expect(said).toEqual([expect.stringMatching(/cannot be read: EISDIR/)]);
+    await journal.replay(() => Promise.resolve());
+    expect(await filesIn(folder)).toEqual([dead(own)]);
+    await rmdir(join(folder, dead(own)));
+    await writeFile(join(folder, dead(own)), '8\n');
+    expect(await journal.adopt()).toBe(1);
+    await journal.close();
+  });
+
+  it('a replay that ends while a file is read leaves it there', async () => {
+    const folder = await temporaryFolder();
+    const journal = await open(folder);
+    await journal.append(7);
+    const [own = ''] = await filesIn(folder);
+    // A pipe: reading it ends when we say so.
+    execFileSync('mkfifo', [join(folder, dead(own))]);
+    const adopting = journal.adopt();
+    await expect.poll(() => filesIn(folder)).not.toContain(dead(own));
+    const seen: number[] = [];
+    const replaying = journal.replay((entry) => Promise.resolve(void seen.push(entry)));
+    await expect.poll(() => journal.pending()).toBe(0);
+    const [pipe = ''] = (await filesIn(folder)).filter((name) => name !== own);
+    await writeFile(join(folder, pipe), '8\n');
+    expect(await adopting).toBe(1);
+    await replaying;
+    expect([seen, journal.pending()]).toEqual([[7], 1]);
+    expect(await filesIn(folder)).toContain(pipe);
+    await journal.close();
+  });
+
+  it('counts bytes, not characters', async () => {
+    const journal = await openJournal<string>({ folder: await temporaryFolder(), maxBytes: 40 });
+    await expect(journal.append('€'.repeat(20))).rejects.toMatchObject({ code: 'journal-full' });
+    await journal.append('e'.repeat(20));
+    await journal.close();
   });
 
   it('takes over a file of another machine only when it was silent for long', async () => {
