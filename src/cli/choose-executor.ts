@@ -14,6 +14,8 @@ export interface ExecutorUse {
    * is no part of the installation whose data folder may be the same: neither clears away what the other made.
    */
   local?: string;
+  /** Hears of what goes wrong in the background. */
+  onProblem?: (error: unknown) => void;
 }
 
 /**
@@ -65,6 +67,8 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     // Of local runs several may be in the making at once.
     workerName: use.local === undefined ? (settings.IMPGEM_WORKER_NAME ?? hostname()) : `local-${process.pid}`,
     folder: join(data.root, 'warm'),
+    blockedNetworks: listOf(settings.IMPGEM_BLOCKED_NETWORKS),
+    ...(use.onProblem === undefined ? {} : { onProblem: use.onProblem }),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
     image: settings.IMPGEM_IMAGE,
     nested: {
@@ -83,6 +87,7 @@ export function engineAddress(settings: Settings): { host?: string; certPath?: s
   };
 }
 
-function listOf(text: string | undefined): string[] {
+/** Of a setting that is a list with commas. */
+export function listOf(text: string | undefined): string[] {
   return (text ?? '').split(',').flatMap((part) => (part.trim() === '' ? [] : [part.trim()]));
 }

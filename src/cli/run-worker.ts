@@ -175,7 +175,10 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const clear = (): void => {
     isWanted = true;
     clearing ??= (async () => {
-      for (; isWanted; await clearOnce()) isWanted = false;
+      while (isWanted) {
+        isWanted = false;
+        await clearOnce();
+      }
     })()
       .catch((error: unknown) => onError(`clearing remains: ${messageOf(error)}`))
       .finally(() => (clearing = undefined));

@@ -207,6 +207,14 @@ export const SettingsSchema = Type.Object(
       description:
         'Jobs whose network and first containers a docker worker keeps ready, of the images of its last jobs, so that a push does not wait for them; one network more is kept for a job of another image.',
     }),
+    IMPGEM_BLOCKED_NETWORKS: Type.Optional(
+      Type.String({
+        pattern: String.raw`^\s*[0-9a-fA-F.:]+/\d{1,3}\s*(,\s*[0-9a-fA-F.:]+/\d{1,3}\s*)*$`,
+        form: 'a list of networks such as 10.0.0.0/8',
+        description:
+          'Networks that steps in containers may not reach, comma-separated (`10.0.0.0/8`), besides the host of the engine and link-local addresses.',
+      }),
+    ),
     IMPGEM_SANDBOX_MOUNTS: Type.Optional(
       Type.String({ description: 'More host folders that sandbox steps may read, comma-separated.' }),
     ),

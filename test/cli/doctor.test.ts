@@ -39,6 +39,7 @@ it('finds the engine, its runc, and that it sees our disk', async () => {
     message: expect.stringMatching(/cgroup v\d .*storage/),
   });
   expect(report.of('disk of the engine')).toMatchObject({ state: 'ok' });
+  expect(report.of('network of steps')).toMatchObject({ state: 'ok' });
   expect(report.of('runc')?.message).toMatch(/^runc \d/);
   expect(report.of('git')).toMatchObject({ state: 'ok' });
   expect(report.of('steps')).toMatchObject({ state: 'ok' });

@@ -11,7 +11,8 @@ import { createDockerExecutor } from '../../src/executors/docker/docker-executor
 import { CAPABILITIES } from '../../src/executors/docker/container-spec.ts';
 import type { Executor, Task } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
-import { openJob, recordOutput, type TestJob } from './conformance/job.ts';
+import { startOwnEngine } from '../support/own-engine.ts';
+import { contextOf, openJob, recordOutput, type TestJob } from './conformance/job.ts';
 
 const LOG_LIMIT = 8 * 1024 * 1024;
 const MIB = 1024 * 1024;
@@ -334,5 +335,57 @@ describe('hostile images', () => {
       'x@sha256:1',
     ])
       await expect(job.run('true', { image })).rejects.toMatchObject({ code: 'image-name' });
+  });
+});
+
+describe('rules of the network', () => {
+  it('that could not be set let no job run', async () => {
+    const tag = `impgem-empty-${process.pid}`;
+    await execa('sh', ['-c', 'tar -c -T /dev/null | docker import - "$0"', tag]);
+    const fresh = await createDockerExecutor({ ...bench.options, image: tag });
+    try {
+      await expect(openJob(fresh, BASE_IMAGE)).rejects.toMatchObject({
+        code: 'network-rules',
+        message: expect.stringMatching(/chroot/),
+      });
+    } finally {
+      await fresh.close();
+      await execa('docker', ['rmi', '-f', tag]);
+    }
+  });
+
+  it('that an engine cannot have are missed in the log of each job, and in that of the worker', async () => {
+    const engine = await startOwnEngine({ args: ['--iptables=false'] });
+    const problems: unknown[] = [];
+    const onProblem = (error: unknown): void => void problems.push(error);
+    const fresh = await createDockerExecutor({ ...bench.options, host: engine.host, onProblem });
+    try {
+      const caveat =
+        "steps may reach services of the engine's host: the engine has no packet filter of its own (chain DOCKER-USER)";
+      for (let jobs = 0; jobs < 2; jobs++) {
+        const notes: string[] = [];
+        const context = await contextOf(BASE_IMAGE, [], { note: (line) => void notes.push(line) });
+        await (await fresh.prepare(context)).dispose();
+        await rm(context.folder, { recursive: true, force: true });
+        expect(notes).toContain(caveat);
+      }
+      expect(problems[0]).toMatchObject({ code: 'network-rules', message: caveat });
+    } finally {
+      await fresh.close();
+      await engine.stop();
+    }
+  });
+
+  it('block the networks that the operator names', async () => {
+    const network = '198.51.100.0/24';
+    const rule = ['DOCKER-USER', '-i', 'ig+', '-d', network, '-j', 'REJECT'];
+    const fresh = await createDockerExecutor({ ...bench.options, blockedNetworks: [network] });
+    try {
+      await (await openJob(fresh, BASE_IMAGE)).close();
+      expect((await execa('iptables', ['-w', '-C', ...rule])).exitCode).toBe(0);
+    } finally {
+      await fresh.close();
+      await execa('iptables', ['-w', '-D', ...rule], { reject: false });
+    }
   });
 });

@@ -29,7 +29,9 @@ export interface OwnEngine {
 const READY_MS = 60_000;
 
 /** Has BASE_IMAGE. */
-export async function startOwnEngine(options: { liveRestore?: boolean; pool?: string } = {}): Promise<OwnEngine> {
+export async function startOwnEngine(
+  options: { liveRestore?: boolean; pool?: string; args?: string[] } = {},
+): Promise<OwnEngine> {
   await startDockerEngine();
   const folder = await mkdtemp(join(tmpdir(), 'impgem-own-engine-'));
   const host = `unix://${join(folder, 'docker.sock')}`;
@@ -49,7 +51,7 @@ export async function startOwnEngine(options: { liveRestore?: boolean; pool?: st
     const args = ['--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec'), '--pidfile', pidFile];
     // Each job has a network: more of them than the usual pools hold.
     const pool = ['--default-address-pool', options.pool ?? 'base=10.201.0.0/16,size=24'];
-    const more = ['-H', host, ...pool, ...(engine.liveRestore ? ['--live-restore'] : [])];
+    const more = ['-H', host, ...pool, ...(engine.liveRestore ? ['--live-restore'] : []), ...(options.args ?? [])];
     const command = [`--net=/proc/${String(network.pid)}/ns/net`, 'dockerd', ...args, ...more];
     const started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
     child = started;

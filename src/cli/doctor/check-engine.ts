@@ -2,7 +2,7 @@ import type { Settings } from '../../config/schema.ts';
 import { messageOf } from '../../errors.ts';
 import type { EngineReport } from '../../executors/docker/inspect-engine.ts';
 import { parseNestedOptions } from '../../executors/docker/nested-options.ts';
-import { engineAddress } from '../choose-executor.ts';
+import { engineAddress, listOf } from '../choose-executor.ts';
 import { dataFolder } from '../data-folder.ts';
 import { type Finding, isOlder } from './finding.ts';
 
@@ -15,9 +15,21 @@ const RUNC_HOLES = [
 
 export async function checkEngine(settings: Settings): Promise<Finding[]> {
   const { inspectEngine } = await import('../../executors/docker/inspect-engine.ts');
-  const report = await inspectEngine(engineAddress(settings), dataFolder(settings).work, settings.IMPGEM_IMAGE);
+  const report = await inspectEngine(
+    engineAddress(settings),
+    dataFolder(settings).work,
+    settings.IMPGEM_IMAGE,
+    listOf(settings.IMPGEM_BLOCKED_NETWORKS),
+  );
   if ('unreachable' in report) return [withoutEngine(settings, report.unreachable)];
-  return [version(report), runc(report), disk(report, settings), ...limits(report), ...nested(settings)];
+  return [
+    version(report),
+    runc(report),
+    disk(report, settings),
+    ...rules(report),
+    ...limits(report),
+    ...nested(settings),
+  ];
 }
 
 function withoutEngine(settings: Settings, reason: string): Finding {
@@ -73,6 +85,25 @@ function disk(report: EngineReport, settings: Settings): Finding {
     message: 'the engine does not see the data folder at the same path: workspaces are copied, and steps start later',
     advice: 'Mount the data folder into the engine at the same path, as docker-compose.yml does.',
   };
+}
+
+function rules({ rules: set }: EngineReport): Finding[] {
+  const what = 'network of steps';
+  if (set === undefined) return [];
+  if (set.error !== undefined)
+    return [
+      {
+        what,
+        state: 'failed',
+        message: set.error,
+        advice: 'IMPGEM_IMAGE needs chroot, the host of the engine iptables.',
+      },
+    ];
+  if (set.caveat === undefined)
+    return [{ what, state: 'ok', message: "steps reach no service of the engine's host, nor blocked networks" }];
+  return [
+    { what, state: 'warning', message: set.caveat, advice: 'Take an engine that can, or see docs/isolation.md.' },
+  ];
 }
 
 function limits(report: EngineReport): Finding[] {

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { InfrastructureError } from '../../errors.ts';
 import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
 import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
@@ -34,14 +35,17 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   await engineCall('use the Docker engine', () => docker.ping());
   const labels = commonLabels(options);
   const images = createImages(docker, options);
-  const ownImage = () => images.ensure(options.image, () => undefined).then(() => options.image);
-  const rules = createNetworkRules(docker, labels, options.blockedNetworks ?? [], ownImage);
+  const report = options.onProblem ?? (() => undefined);
+  const rules = createNetworkRules(docker, labels, {
+    blocked: options.blockedNetworks ?? [],
+    image: ownImage,
+    onCaveat: (caveat) => report(new InfrastructureError('network-rules', caveat)),
+  });
   const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => {
     rules.forget();
     warm.refill();
   });
   const starts = createStartQueue();
-  const report = options.onProblem ?? (() => undefined);
   const removal = createRemoval(docker, () => delay(HEAD_START_MS).then(() => starts.quiet()), report);
   const sharesDisk = askOnce((image) => probeDisk(docker, options.folder, image, labels), options.sharesDisk);
   const parts: ExecutorParts = {
@@ -57,6 +61,12 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   };
   const warm = createWarmSlots(parts, options.warmSlots ?? 2, report);
   if (options.warmSlots !== 0) void warmUp(options.image);
+
+  /** What it is good for does not depend on its version: it is pulled only where it is missing. */
+  async function ownImage(): Promise<string> {
+    if (!(await images.has(options.image))) await images.ensure(options.image, () => undefined);
+    return options.image;
+  }
 
   /** So that not even the first job waits. Nothing is pulled for it. */
   async function warmUp(image: string): Promise<void> {

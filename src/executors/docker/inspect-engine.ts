@@ -1,5 +1,7 @@
+import type Docker from 'dockerode';
 import { messageOf } from '../../errors.ts';
 import { connectEngine } from './engine.ts';
+import { createNetworkRules } from './network-rules.ts';
 import type { EngineAddress } from './options.ts';
 import { probeDisk } from './probe-disk.ts';
 import { probeEngine } from './probe-engine.ts';
@@ -17,6 +19,8 @@ export interface EngineReport {
   warnings: string[];
   /** Whether it sees `folder` at the same path; undefined when it has no image to ask with. */
   seesDisk?: boolean;
+  /** Whether steps are kept from the engine's host, as createNetworkRules does it; undefined when it has no image for that. */
+  rules?: { caveat?: string | undefined; error?: string };
 }
 
 /** Gives why there is no report when no engine answers. */
@@ -24,6 +28,7 @@ export async function inspectEngine(
   address: EngineAddress,
   folder: string,
   image: string,
+  blocked: string[],
 ): Promise<EngineReport | { unreachable: string }> {
   const probe = await probeEngine(address, 3000);
   if (!probe.ok) return { unreachable: probe.reason };
@@ -31,7 +36,9 @@ export async function inspectEngine(
   const { docker } = engine;
   try {
     const [info, version] = (await Promise.all([docker.info(), docker.version()])) as [EngineInfo, EngineVersion];
-    const seesDisk = (await hasImage(image)) ? await probeDisk(docker, folder, image, {}) : undefined;
+    const tried = (await hasImage(image))
+      ? { seesDisk: await probeDisk(docker, folder, image, {}), rules: await tryRules(docker, image, blocked) }
+      : {};
     return {
       version: probe.version,
       apiVersion: probe.apiVersion,
@@ -41,7 +48,7 @@ export async function inspectEngine(
       runc: version.Components?.find(({ Name }) => Name === 'runc')?.Version ?? '',
       rootless: info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false,
       warnings: info.Warnings ?? [],
-      ...(seesDisk === undefined ? {} : { seesDisk }),
+      ...tried,
     };
   } catch (error) {
     return { unreachable: messageOf(error) };
@@ -57,6 +64,15 @@ export async function inspectEngine(
         () => true,
         () => false,
       );
+  }
+}
+
+async function tryRules(docker: Docker, image: string, blocked: string[]): Promise<NonNullable<EngineReport['rules']>> {
+  try {
+    const rules = createNetworkRules(docker, {}, { blocked, image: () => Promise.resolve(image) });
+    return { caveat: await rules.ensure() };
+  } catch (error) {
+    return { error: messageOf(error) };
   }
 }
 

@@ -5,67 +5,61 @@
  * engine's own iptables, so it is the same for a local engine and for one across the network.
  */
 import type Docker from 'dockerode';
-import { InfrastructureError } from '../../errors.ts';
-import { engineCall } from './engine.ts';
+import { InfrastructureError, messageOf } from '../../errors.ts';
+import { engineCall, isUnreachable } from './engine.ts';
 
 /** All bridges of jobs begin so; what follows is the slot's id. */
 export const BRIDGE_PREFIX = 'ig';
 const LINK_LOCAL = '169.254.0.0/16';
+/** Exit code of the script. */
+const NO_FILTER = 77;
 const CIDR = /^[0-9a-fA-F.:]+(\/\d{1,3})?$/;
 
 export interface NetworkRules {
-  /** Sets the rules once. Rejects `network-rules` when they cannot be set. */
-  ensure(): Promise<void>;
+  /**
+   * Sets the rules once. Gives a sentence of what does not hold where the engine can have no rules of ours (rootless,
+   * Podman, no packet filter). Rejects `network-rules` when it can, and they could not be set.
+   */
+  ensure(): Promise<string | undefined>;
   /** The engine was restarted, its host perhaps as well: the next `ensure` sets them again. */
   forget(): void;
 }
 
-/**
- * `image` gives an image that is on the engine, with chroot. What runs in it sees the whole disk of the engine's host, so
- * it must be the operator's: `chroot` of an image that a pipeline names is a stranger's program.
- */
+export interface RulesOptions {
+  /** Networks (CIDR) that no step may reach. */
+  blocked: string[];
+  /**
+   * Gives an image that is on the engine, with chroot. What runs in it sees the whole disk of the engine's host, so it
+   * must be the operator's: `chroot` of an image that a pipeline names is a stranger's program.
+   */
+  image: () => Promise<string>;
+  /** Hears what `ensure` gives, once. */
+  onCaveat?: (caveat: string) => void;
+}
+
 export function createNetworkRules(
   docker: Docker,
   labels: Record<string, string>,
-  blockedNetworks: string[],
-  image: () => Promise<string>,
+  { blocked, image, onCaveat }: RulesOptions,
 ): NetworkRules {
-  let set: Promise<void> | undefined;
-  const script = renderRules(blockedNetworks);
+  let set: Promise<string | undefined> | undefined;
+  const script = renderRules(blocked);
 
-  async function apply(): Promise<void> {
-    const own = await image();
-    const container = await engineCall('create a container that sets network rules', () =>
-      docker.createContainer({
-        Image: own,
-        Entrypoint: ['chroot', '/engine', '/bin/sh', '-c', script],
-        Cmd: [],
-        User: '0',
-        WorkingDir: '/',
-        Labels: labels,
-        HostConfig: {
-          NetworkMode: 'host',
-          Binds: ['/:/engine'],
-          CapDrop: ['ALL'],
-          CapAdd: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
-          LogConfig: { Type: 'local', Config: {} },
-        },
-      }),
-    );
+  async function apply(): Promise<string | undefined> {
     try {
-      const { code, text } = await engineCall('set network rules', async () => {
-        await container.start();
-        const { StatusCode } = (await container.wait()) as { StatusCode: number };
-        const log = await container.logs({ stdout: true, stderr: true, follow: false });
-        return { code: StatusCode, text: log.toString('latin1').replaceAll(/[^\x20-\x7e\n]/g, '') };
-      });
-      if (code !== 0)
-        throw new InfrastructureError(
-          'network-rules',
-          `The engine's packet filter could not be told to keep jobs from its host (${text.trim().slice(0, 300)})`,
-        );
-    } finally {
-      await container.remove({ force: true, v: true }).catch(() => undefined); // The reaper finds it by its label.
+      const { code, text } = await runOnHost(docker, labels, await image(), script);
+      if (code === 0) return undefined;
+      if (code === NO_FILTER) return caveat('the engine has no packet filter of its own (chain DOCKER-USER)');
+      throw new InfrastructureError('network-rules', text.trim().slice(0, 300));
+    } catch (error) {
+      if (isUnreachable(error)) throw error;
+      const kind = await kindWithoutFilter(docker);
+      if (kind !== undefined) return caveat(`rules of its packet filter cannot be set with ${kind}`);
+      throw new InfrastructureError(
+        'network-rules',
+        `No job is run, because its steps could not be kept from the engine's host by a container of IMPGEM_IMAGE: ${messageOf(error)}`,
+        { cause: error, retryable: true },
+      );
     }
   }
 
@@ -74,15 +68,66 @@ export function createNetworkRules(
       if (set) return set;
       const attempt = apply();
       set = attempt;
-      attempt.catch(() => {
-        if (set === attempt) set = undefined;
-      });
+      attempt.then(
+        (caveat) => {
+          if (caveat !== undefined) onCaveat?.(caveat);
+        },
+        () => {
+          if (set === attempt) set = undefined;
+        },
+      );
       return attempt;
     },
     forget: () => {
       set = undefined;
     },
   };
+}
+
+const caveat = (why: string): string => `steps may reach services of the engine's host: ${why}`;
+
+/** Engines that keep jobs apart in ways of their own. */
+async function kindWithoutFilter(docker: Docker): Promise<string | undefined> {
+  const [info, version] = (await engineCall('ask what kind of engine it is', () =>
+    Promise.all([docker.info(), docker.version()]),
+  )) as [{ SecurityOptions?: string[] | null }, { Components?: { Name: string }[] }];
+  if (version.Components?.some(({ Name }) => Name.startsWith('Podman'))) return 'Podman';
+  return info.SecurityOptions?.some((option) => option.includes('rootless')) ? 'a rootless engine' : undefined;
+}
+
+async function runOnHost(
+  docker: Docker,
+  labels: Record<string, string>,
+  image: string,
+  script: string,
+): Promise<{ code: number; text: string }> {
+  const container = await engineCall('create a container that sets network rules', () =>
+    docker.createContainer({
+      Image: image,
+      Entrypoint: ['chroot', '/engine', '/bin/sh', '-c', script],
+      Cmd: [],
+      User: '0',
+      WorkingDir: '/',
+      Labels: labels,
+      HostConfig: {
+        NetworkMode: 'host',
+        Binds: ['/:/engine'],
+        CapDrop: ['ALL'],
+        CapAdd: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
+        LogConfig: { Type: 'local', Config: {} },
+      },
+    }),
+  );
+  try {
+    return await engineCall('set network rules', async () => {
+      await container.start();
+      const { StatusCode } = (await container.wait()) as { StatusCode: number };
+      const log = await container.logs({ stdout: true, stderr: true, follow: false });
+      return { code: StatusCode, text: log.toString('latin1').replaceAll(/[^\x20-\x7e\n]/g, '') };
+    });
+  } finally {
+    await container.remove({ force: true, v: true }).catch(() => undefined); // The reaper finds it by its label.
+  }
 }
 
 /** Each rule is put in once, at the top; a rule that is there already is left alone. */
@@ -97,8 +142,10 @@ function renderRules(blockedNetworks: string[]): string {
   return [
     'PATH=/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin',
     'put() { "$1" -w -C "$2" $3 2>/dev/null || "$1" -w -I "$2" $3; }',
+    `command -v iptables >/dev/null || exit ${NO_FILTER}`,
     'set -e',
     `put iptables INPUT '${bridge} -m conntrack ! --ctstate ESTABLISHED,RELATED -j REJECT'`,
+    `iptables -w -n -L DOCKER-USER >/dev/null 2>&1 || exit ${NO_FILTER}`,
     ...v4.map((network) => `put iptables DOCKER-USER '${bridge} -d ${network} -j REJECT'`),
     // Jobs' networks have no IPv6 unless the engine gives it to all; then its chains may have other names.
     'command -v ip6tables >/dev/null || exit 0',

@@ -27,6 +27,8 @@ export interface DockerOptions extends EngineAddress {
   folder: string;
   /** Bytes of output after which a step is killed. */
   logLimit: number;
+  /** Bytes that are taken back of a job's workspace, and of its home, where the disk is not shared; default 20 GiB. */
+  filesLimit?: number;
   /** Sets of containers kept ready between jobs; default 2. 0: none. */
   warmSlots?: number;
   /** Whether the engine sees our disk at the same paths. Default: found out. */
@@ -36,7 +38,7 @@ export interface DockerOptions extends EngineAddress {
    * we run ourselves with rights that no step has runs in it alone, never in an image that a pipeline names.
    */
   image: string;
-  /** Hears of what went wrong in the background: a removal, warming up. */
+  /** Hears of what went wrong in the background (a removal, warming up), and of rules that the engine cannot have. */
   onProblem?: (error: unknown) => void;
   /** What steps with `docker: true` get, in jobs of trusted repositories. Absent: no step gets one. */
   nested?: NestedOptions;

@@ -61,8 +61,8 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   // After what may take long: a folder of which the engine knows nothing yet looks like a dead worker's.
   await makeFolders(folder);
   const shared = await parts.sharesDisk(wanted.image);
-  // Where the rules cannot be set, the operator hears of it; docs/isolation.md says what is left then.
-  const rules = parts.rules.ensure().catch(parts.options.onProblem ?? (() => undefined));
+  const rules = parts.rules.ensure();
+  rules.catch(() => undefined); // Awaited below.
   const { note = () => undefined } = wanted;
   const slot: Slot = {
     id,
@@ -90,7 +90,8 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
     ]);
     for (const one of made) if (one.status === 'rejected') throw one.reason;
     await parts.starts.run(() => startHolder(parts, slot));
-    await rules;
+    const caveat = await rules;
+    if (caveat !== undefined) note(caveat);
   } catch (error) {
     void removeSlot(parts, slot);
     throw error;
