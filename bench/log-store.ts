@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createLogStore, type LogStore } from '../src/logs/log-store.ts';
 import { createMasker } from '../src/logs/masking.ts';
 import type { LogKey } from '../src/runs/run.ts';
+import { type Figures, printTable, quantile } from './report.ts';
 
 const GIGABYTE = 1024 ** 3;
 const LINE = 'The quick brown fox jumps over the lazy dog, for the 1000th time, and is not tired of it at all.\n';
@@ -22,8 +23,11 @@ const SECRETS = [
 ];
 const KEY: LogKey = { run: 'bench', job: 'job', attempt: 1, part: '0' };
 
+/** Of any range of a log of 1 GB. */
+const RANGE_BAR_MS = 20;
+
 /** MB are 10^6 bytes, times are ms. */
-export async function benchLogStore(): Promise<Record<string, number>> {
+export async function benchLogStore(): Promise<Figures> {
   const folder = await mkdtemp(join(tmpdir(), 'impgem-bench-'));
   const store = createLogStore(folder);
   try {
@@ -43,7 +47,7 @@ export async function benchLogStore(): Promise<Record<string, number>> {
     const bytes = await ranges(() => readBytes(store));
     const total = await store.countLines(KEY);
     const lines = await ranges(() => readLines(store, total));
-    return {
+    const figures = {
       appendMBps,
       maskedMBps,
       rawMBps,
@@ -55,6 +59,18 @@ export async function benchLogStore(): Promise<Record<string, number>> {
       ...named('lineRange', lines),
       rssMB: process.memoryUsage.rss() / 1e6,
     };
+    const p99 = [quantile(bytes, 0.99), quantile(lines, 0.99)];
+    printTable('log-store: a log of 1 GB', [
+      ...Object.entries(figures).map(([what, value]) => ({ what, value, unit: '' })),
+      ...p99.map((value, index) => ({
+        what: `a range of ${index === 0 ? 'bytes' : 'lines'}, p99`,
+        value,
+        unit: 'ms',
+        bar: `<= ${RANGE_BAR_MS} ms`,
+        ok: value <= RANGE_BAR_MS,
+      })),
+    ]);
+    return figures;
   } finally {
     await store.dispose();
     await rm(folder, { recursive: true });
@@ -111,11 +127,11 @@ async function drain(blocks: AsyncIterable<Buffer>): Promise<void> {
 async function ranges(read: () => Promise<void>): Promise<number[]> {
   const times: number[] = [];
   for (let n = 0; n < RANGES; n++) times.push(await timed(read));
-  return times.sort((a, b) => a - b);
+  return times;
 }
 
-function named(name: string, sorted: number[]): Record<string, number> {
-  const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
+function named(name: string, times: number[]): Figures {
+  const at = (part: number): number => quantile(times, part);
   return { [`${name}MedianMs`]: at(0.5), [`${name}P99Ms`]: at(0.99), [`${name}MaxMs`]: at(1) };
 }
 

@@ -1,5 +1,5 @@
-/** `npm run bench -- NAME... [--json]`: a readable table on stderr and, with --json, one JSON object on stdout. */
-import type { Figures } from './report.ts';
+/** `npm run bench -- NAME... [--json]`: a readable table on stderr and, with --json, one JSON object on stdout. Exit code 1: some bar was missed. */
+import { countMissed, type Figures } from './report.ts';
 
 const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
   intake: async () => (await import('./intake.ts')).benchIntake,
@@ -31,4 +31,4 @@ for (const name of names) {
   if (load) all[name] = await (await load())();
 }
 if (process.argv.includes('--json')) process.stdout.write(`${JSON.stringify(all)}\n`);
-process.exit(0);
+process.exit(countMissed() > 0 ? 1 : 0);

@@ -19,8 +19,14 @@ export interface Row {
   ok?: boolean;
 }
 
+let missed = 0;
+
+/** Rows of all tables so far that did not reach their bar. */
+export const countMissed = (): number => missed;
+
 /** Prints to stderr, so that stdout stays free for JSON. */
 export function printTable(title: string, rows: readonly Row[]): void {
+  missed += rows.filter(({ ok }) => ok === false).length;
   const width = Math.max(...rows.map((row) => row.what.length));
   process.stderr.write(`\n${title}\n`);
   for (const { what, value, unit, bar, ok } of rows) {

@@ -12,8 +12,11 @@ import { requireBubblewrap } from '../src/executors/sandbox/bubblewrap.ts';
 import { createSandboxExecutor } from '../src/executors/sandbox/executor.ts';
 import { closeHost, openHost } from '../src/executors/sandbox/host.ts';
 import { composeRoot, NAMESPACES } from '../src/executors/sandbox/root.ts';
+import { type Figures, median, printTable } from './report.ts';
 
 const STEPS = 10;
+/** Of the time of bubblewrap itself. */
+const BAR = 1.5;
 const ROUNDS = 11;
 const LOG_ROUNDS = 3;
 const GIGABYTE = 1024 ** 3;
@@ -23,7 +26,7 @@ const LIMITS = { memory: 4 * GIGABYTE, cpu: 2, pids: 2048 };
 const noSignal = new AbortController().signal;
 const nowhere: Output = { write: () => Promise.resolve() };
 
-export async function benchSteps(): Promise<Record<string, number>> {
+export async function benchSteps(): Promise<Figures> {
   const executor = createSandboxExecutor({ mounts: [], limits: LIMITS });
   const host = await openHost({ mounts: [], limits: LIMITS });
   const folder = await mkdtemp(join(tmpdir(), 'impgem-bench-'));
@@ -49,7 +52,14 @@ export async function benchSteps(): Promise<Record<string, number>> {
       rawLogMBps: GIGABYTE / 1e3 / median(rawLog),
       rssMB: process.memoryUsage.rss() / 1e6,
     };
-    print(figures);
+    printTable('steps: the sandbox executor beside bubblewrap itself', [
+      { what: 'ten steps, prepare to dispose', value: figures.tenStepsMs, unit: 'ms' },
+      { what: 'ten times bubblewrap', value: figures.tenRawBwrapMs, unit: 'ms' },
+      { what: 'ratio', value: figures.ratio, unit: '', bar: `<= ${BAR}`, ok: figures.ratio <= BAR },
+      { what: 'log of 1 GB', value: figures.logMBps, unit: 'MB/s' },
+      { what: 'the same through a bare pipe', value: figures.rawLogMBps, unit: 'MB/s' },
+      { what: 'RSS', value: figures.rssMB, unit: 'MB' },
+    ]);
     return figures;
   } finally {
     await executor.close();
@@ -62,17 +72,6 @@ async function timed(work: () => Promise<void>): Promise<number> {
   const start = performance.now();
   await work();
   return performance.now() - start;
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
-}
-
-function print(figures: Record<string, number>): void {
-  const width = Math.max(...Object.keys(figures).map((name) => name.length));
-  for (const [name, value] of Object.entries(figures)) {
-    process.stdout.write(`${name.padEnd(width)}  ${value.toFixed(2).padStart(10)}\n`);
-  }
 }
 
 async function rawFlags(root: Parameters<typeof composeRoot>[0], folder: string): Promise<string[]> {

@@ -21,7 +21,7 @@ const NARROW: Shape = { name: 'one job a push', pushes: 150, jobs: 1 };
 export async function benchThroughput(): Promise<Figures> {
   const figures: Figures = {};
   const rows = [];
-  for (const shape of [WIDE, NARROW])
+  for (const shape of [WIDE, NARROW]) {
     for (const workers of [1, 2]) {
       const rate = await measure(shape, workers);
       process.stderr.write(`throughput: ${shape.name}, ${workers}: ${Math.round(rate)} a minute\n`);
@@ -34,6 +34,10 @@ export async function benchThroughput(): Promise<Figures> {
         ...bar,
       });
     }
+    const key = shape === WIDE ? 'wide' : 'narrow';
+    const gain = (figures[`${key}_2`] ?? 0) / (figures[`${key}_1`] ?? 1);
+    rows.push({ what: `${shape.name}, two workers of one`, value: gain, unit: '', bar: '> 1', ok: gain > 1 });
+  }
   printTable(`throughput: trivial sandbox jobs, webhook to status, ${CONCURRENCY} at once on each worker`, rows);
   return figures;
 }
