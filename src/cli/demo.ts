@@ -1,7 +1,7 @@
 /** `impgem demo`: the main job on embedded defaults, from a push to a green status, with nothing left to set up. */
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
@@ -42,10 +42,13 @@ async function demo({ keep = false, example }: { keep?: boolean; example?: strin
   const url = `http://${listen}`;
 
   headline(`1. impgem up  (data in ${data})`);
+  await mkdir(data, { recursive: true, mode: 0o700 });
   const up = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? '', 'up'], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    // Away from a `.env` of the caller's, whose queue and secrets are not for a demonstration.
+    cwd: data,
     env: {
-      ...process.env,
+      ...withoutSettings(process.env),
       IMPGEM_DATA: data,
       IMPGEM_LISTEN: listen,
       IMPGEM_GITEA_URL: `file://${join(data, 'forge')}`,
@@ -95,11 +98,15 @@ async function demo({ keep = false, example }: { keep?: boolean; example?: strin
   }
 }
 
+/** What is set for a server of the caller's; where an engine is (DOCKER_HOST) stays. */
+function withoutSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^(IMPGEM|REDIS)_/.test(name)));
+}
+
 async function pushAndFollow(url: string, data: string, example: string): Promise<Run> {
   headline('2. git push, and the webhook that the forge sends for it');
   const commit = await pushExample(example, data, REPOSITORY);
-  const secret =
-    process.env['IMPGEM_WEBHOOK_SECRET'] ?? (await keptSecret(join(data, 'secrets.env'), 'IMPGEM_WEBHOOK_SECRET'));
+  const secret = await keptSecret(join(data, 'secrets.env'), 'IMPGEM_WEBHOOK_SECRET');
   const { body, headers, delivery } = signedPush(REPOSITORY, commit, secret);
   const sentAt = Date.now();
   const answer = await fetch(`${url}/webhooks/gitea`, { method: 'POST', headers, body });
