@@ -17,10 +17,11 @@ export function reindexCommand(): Command {
     .description('rebuild the lists of finished runs in Redis from the archive in the data folder (needs REDIS_URL)')
     .action(async () => {
       const settings = readSettings();
-      const redis = openRedis(settings, 'patient', createLogger('reindex', settings));
+      const log = createLogger('reindex', settings);
+      const redis = openRedis(settings, 'patient', log);
       try {
         await checkRedis(redis);
-        const archive = createArchive(dataFolder(settings).runs);
+        const archive = createArchive(dataFolder(settings).runs, (message) => log.warn(message));
         const store = createRedisRunStore(redis, archive);
         let count = 0;
         let batch: RunRecord[] = [];

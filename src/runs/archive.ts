@@ -1,7 +1,8 @@
 /** Finished runs as files, one each: what Redis no longer holds is read from here, and the indexes can be rebuilt from it. */
+import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { diskError, systemCode } from '../errors.ts';
+import { InfrastructureError, diskError, messageOf, systemCode } from '../errors.ts';
 import type { Plan } from './plan.ts';
 import type { RunArchive } from './redis-store.ts';
 import type { RunRecord } from './run.ts';
@@ -19,19 +20,27 @@ export interface FileArchive extends RunArchive {
 
 /**
  * `folder/<4 characters>/<id>.json`: one folder holds the runs of about half an hour. Two lines, the record and the plan:
- * a list reads the first alone.
+ * a list reads the first alone. `onDamaged` hears of each file that is no record any more: such a run is left out then.
+ * Without it that is InfrastructureError `archive-damaged`.
  */
-export function createArchive(folder: string): FileArchive {
+export function createArchive(folder: string, onDamaged: (message: string) => void = refuse): FileArchive {
   const fileOf = (id: string): string => join(folder, id.slice(0, 4), `${id}.json`);
   const lines = async (id: string): Promise<string[]> => {
     if (!isRunId(id)) return [];
     const text = await readFile(fileOf(id), 'utf8').catch(whenMissing(undefined));
     return text === undefined ? [] : text.split('\n');
   };
-  const record = async (id: string): Promise<RunRecord | undefined> => {
-    const [first] = await lines(id);
-    return first === undefined ? undefined : (JSON.parse(first) as RunRecord);
+  const parse = (id: string, line: string | undefined): unknown => {
+    if (line === undefined) return undefined;
+    try {
+      return JSON.parse(line);
+    } catch (error) {
+      onDamaged(`${fileOf(id)} is damaged, and its run is left out: restore or remove it (${messageOf(error)})`);
+      return undefined;
+    }
   };
+  const record = async (id: string): Promise<RunRecord | undefined> =>
+    parse(id, (await lines(id))[0]) as RunRecord | undefined;
   const ids: FileArchive['ids'] = async function* () {
     for (const part of (await readdir(folder).catch(whenMissing<string[]>([]))).sort())
       for (const name of (await readdir(join(folder, part)).catch(whenMissing<string[]>([]))).sort())
@@ -39,14 +48,12 @@ export function createArchive(folder: string): FileArchive {
   };
   return {
     record,
-    async plan(id) {
-      const [, second] = await lines(id);
-      return second === undefined ? undefined : (JSON.parse(second) as Plan);
-    },
+    plan: async (id) => parse(id, (await lines(id))[1]) as Plan | undefined,
     async write(record, plan) {
       const file = fileOf(record.id);
       await mkdir(dirname(file), { recursive: true });
-      const temporary = `${file}.${process.pid}.tmp`;
+      // Another server may write the same run at this moment, in a container with the same process id.
+      const temporary = `${file}.${randomUUID()}.tmp`;
       try {
         const handle = await open(temporary, 'w');
         try {
@@ -56,6 +63,9 @@ export function createArchive(folder: string): FileArchive {
           await handle.close();
         }
         await rename(temporary, file);
+        // The run may leave Redis after this: its name in the folder must outlast a loss of power as well.
+        const part = await open(dirname(file));
+        await part.sync().finally(() => part.close());
       } catch (error) {
         await rm(temporary, { force: true });
         throw diskError('the archive of runs', error);
@@ -77,6 +87,10 @@ export function createArchive(folder: string): FileArchive {
       await rmdir(part).catch(() => undefined); // Other runs are in it: it stays.
     },
   };
+}
+
+function refuse(message: string): never {
+  throw new InfrastructureError('archive-damaged', message);
 }
 
 function whenMissing<T>(instead: T): (error: unknown) => T {

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -73,6 +74,8 @@ it('impgem reindex: the same lists and numbers after Redis lost everything', asy
   }
   const before = await lists();
   const repositories = await store.repositories();
+  const damaged = makeRunId('2026-01-01T00:00:00Z', 'damaged');
+  await writeFile(join(folder.path, 'runs', damaged.slice(0, 4), `${damaged}.json`), '{"id":');
   await client.flushall();
   const reindex = startProcess('reindex', {
     PATH: process.env['PATH'] ?? '',
