@@ -8,13 +8,21 @@ const KEEP_SECONDS = 14 * 24 * 3600;
 const key = ({ forge, id }: DeliveryName): string => `ig:delivery:${forge}:${id}`;
 const FORGES: ForgeName[] = ['github', 'gitea'];
 
-// Gives the number of the try (1 at first), negative when the delivery was seen and did not fail.
+// Gives the number of the try (1 at first), negative when the delivery was taken before and did not fail.
 const ACCEPT = `
-local state = redis.call('HGET', KEYS[1], 'state')
-if state and state ~= 'failed' then return -tonumber(redis.call('HGET', KEYS[1], 'tries')) end
-redis.call('HSET', KEYS[1], 'head', ARGV[1], 'state', ARGV[2], 'reason', ARGV[3], 'runs', '[]', 'failures', 0)
+local tries = redis.call('HGET', KEYS[1], 'tries')
+if tries and redis.call('HGET', KEYS[1], 'state') ~= 'failed' then return -tonumber(tries) end
+redis.call('HSET', KEYS[1], 'head', ARGV[1], 'state', 'queued', 'reason', '', 'runs', '[]', 'failures', 0)
 redis.call('EXPIRE', KEYS[1], ${KEEP_SECONDS})
 return redis.call('HINCRBY', KEYS[1], 'tries', 1)
+`;
+
+// One that was not taken has no try: what made us ignore it (IMPGEM_ALLOW_REPOSITORIES) may be set right until it comes again.
+const IGNORE = `
+if redis.call('HEXISTS', KEYS[1], 'tries') == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'head', ARGV[1], 'state', 'ignored', 'reason', ARGV[2], 'runs', '[]')
+redis.call('EXPIRE', KEYS[1], ${KEEP_SECONDS})
+return 1
 `;
 
 // Only the try that is under way may say how it ended.
@@ -44,7 +52,7 @@ export type KnownDelivery = Delivery & { tries: number };
 export interface Deliveries {
   /** A redelivery of one that failed is no duplicate, and begins a new try. */
   accept(head: DeliveryHead): Promise<Acceptance>;
-  /** Remembers one that leads to nothing. */
+  /** Remembers one that is not taken, until it is. */
   ignore(head: DeliveryHead, reason: string): Promise<void>;
   /** No effect when another try has begun since. */
   conclude(name: DeliveryName, tries: number, end: DeliveryEnd): Promise<void>;
@@ -55,12 +63,14 @@ export interface Deliveries {
 }
 
 interface Commands {
-  igAcceptDelivery(count: number, key: string, head: string, state: string, reason: string): Promise<number>;
+  igAcceptDelivery(count: number, key: string, head: string): Promise<number>;
+  igIgnoreDelivery(count: number, key: string, head: string, reason: string): Promise<number>;
   igConcludeDelivery(count: number, key: string, tries: number, ...end: string[]): Promise<number>;
 }
 
 export function createDeliveries(redis: Redis): Deliveries {
   redis.defineCommand('igAcceptDelivery', { lua: ACCEPT });
+  redis.defineCommand('igIgnoreDelivery', { lua: IGNORE });
   redis.defineCommand('igConcludeDelivery', { lua: CONCLUDE });
   const commands = redis as unknown as Commands;
   const find = async (name: DeliveryName): Promise<KnownDelivery | undefined> => {
@@ -71,16 +81,16 @@ export function createDeliveries(redis: Redis): Deliveries {
       state: state as Delivery['state'],
       ...(reason ? { reason } : {}),
       runs: JSON.parse(runs ?? '[]') as string[],
-      tries: Number(tries),
+      tries: Number(tries ?? 0),
     };
   };
   return {
     async accept(head) {
-      const tries = await commands.igAcceptDelivery(1, key(head), JSON.stringify(head), 'queued', '');
+      const tries = await commands.igAcceptDelivery(1, key(head), JSON.stringify(head));
       return { tries: Math.abs(tries), duplicate: tries < 0 };
     },
     async ignore(head, reason) {
-      await commands.igAcceptDelivery(1, key(head), JSON.stringify(head), 'ignored', reason);
+      await commands.igIgnoreDelivery(1, key(head), JSON.stringify(head), reason);
     },
     async conclude(name, tries, { state, reason, runs }) {
       await commands.igConcludeDelivery(1, key(name), tries, state, reason ?? '', JSON.stringify(runs));

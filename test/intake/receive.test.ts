@@ -16,6 +16,7 @@ let quick: Redis;
 let queues: Queues;
 let journal: Journal<AcceptedDelivery>;
 let receive: ReceiveDelivery;
+let isAllowed: (repository: string) => boolean;
 let opened = 0;
 
 beforeAll(async () => {
@@ -31,13 +32,14 @@ afterAll(async () => {
 beforeEach(async () => {
   await fixture.redis.flushall();
   journal = await openJournal({ folder: join(fixture.folder, `journal-${opened++}`), maxBytes: 20_000 });
+  isAllowed = createAllowList('gitea/ann/*');
   receive = createReceive({
     forges: fixture.forges,
     deliveries: createDeliveries(quick),
     queues,
     pushes: createPushes(quick),
     journal,
-    allowed: createAllowList('gitea/ann/*'),
+    allowed: (repository) => isAllowed(repository),
   });
 });
 
@@ -60,7 +62,20 @@ describe('a delivery', () => {
   it('of a repository that is not allowed is ignored, and remembered as that', async () => {
     expect(await deliver('other', 'eve/app')).toMatchObject({ result: 'ignored' });
     expect(await fixture.deliveries.get('other')).toMatchObject({ state: 'ignored' });
+    expect(await deliver('other', 'eve/app')).toMatchObject({
+      result: 'ignored',
+      reason: 'gitea/eve/app is not in IMPGEM_ALLOW_REPOSITORIES',
+    });
     expect(await events()).toBe(0);
+  });
+
+  it('that was ignored is taken when it comes again and the repository is allowed by now', async () => {
+    await deliver('other', 'eve/app');
+    isAllowed = createAllowList('gitea/eve/*');
+    expect(await deliver('other', 'eve/app')).toMatchObject({ result: 'accepted' });
+    expect(await fixture.deliveries.get('other')).toMatchObject({ state: 'queued', tries: 1 });
+    expect(await deliver('other', 'eve/app')).toMatchObject({ result: 'duplicate' });
+    expect(await events()).toBe(1);
   });
 
   it('tells of its push, also when it asks for no run', async () => {
