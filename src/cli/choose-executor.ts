@@ -70,6 +70,7 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     blockedNetworks: listOf(settings.IMPGEM_BLOCKED_NETWORKS),
     ...(use.onProblem === undefined ? {} : { onProblem: use.onProblem }),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
+    filesLimit: parseSize(settings.IMPGEM_CLONE_LIMIT) ?? 20 * 1024 ** 3,
     image: settings.IMPGEM_IMAGE,
     nested: {
       image: settings.IMPGEM_NESTED_ENGINE_IMAGE,

@@ -188,7 +188,8 @@ export const SettingsSchema = Type.Object(
       default: '20g',
       pattern: '^[0-9]+[kmgKMG]?$',
       form: 'a size such as 500m or 20g',
-      description: 'Most bytes that one fetch may bring, and that the files of a commit may have.',
+      description:
+        'Most bytes that one fetch may bring, that the files of a commit may have, and that come back from an engine with a disk of its own.',
     }),
     IMPGEM_CLONE_FILES: Type.Integer({
       default: 1_000_000,

@@ -1,5 +1,6 @@
 /** An engine that does not share our disk: files go in and out of volumes, the engine keeps the output. */
-import { mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { execa } from 'execa';
+import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
@@ -66,6 +67,33 @@ it('takes nothing away when the worker looks at the files before the first step,
   await writeFile(join(workspace, 'restored'), ' and a cache');
   await job.sandbox.push();
   expect((await job.run('cat file restored')).text).toBe('from the commit and a cache');
+  await job.close();
+  await executor.close();
+});
+
+it('takes no more back than the operator allows, and has the files of before then', async () => {
+  const executor = await createDockerExecutor({ ...bench.options, filesLimit: 1024 * 1024 });
+  const job = await openJob(executor, BASE_IMAGE);
+  const workspace = join(job.context.folder, 'workspace');
+  await writeFile(join(workspace, 'file'), 'from the commit');
+  await job.run('truncate -s 10T endless');
+  await expect(job.sandbox.pull()).rejects.toMatchObject({ name: 'InputError', code: 'files-too-large' });
+  expect(await readdir(workspace)).toEqual(['file']);
+  await job.run('rm endless; echo small > made');
+  await job.sandbox.pull();
+  expect((await readdir(workspace)).sort()).toEqual(['file', 'made']);
+  await job.close();
+  await executor.close();
+});
+
+it('gives up the copy of files to an engine that does not take them', async () => {
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, BASE_IMAGE);
+  await job.run('true');
+  await writeFile(join(job.context.folder, 'workspace/large'), Buffer.alloc(8 * 1024 * 1024));
+  const { run } = job.context.owner;
+  await execa('docker', ['rm', '-f', `impgem-job.${run}.test.1`]);
+  await expect(job.sandbox.push()).rejects.toMatchObject({ name: 'ExecutorLostError', gone: true });
   await job.close();
   await executor.close();
 });

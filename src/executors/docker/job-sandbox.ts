@@ -206,7 +206,7 @@ export function createJobSandbox(
       if (!slot.volumes) await files.take();
       else if (shown) {
         await shown;
-        await pullFiles(parts, slot);
+        await pullFiles(parts, slot, closed.signal);
       } // Else the volumes are empty yet, and all there is lies here.
     },
     dispose: () => (disposal ??= dispose()),

@@ -8,11 +8,13 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { InfrastructureError } from '../../errors.ts';
+import { InfrastructureError, InputError, systemCode } from '../../errors.ts';
 import { STEP_PATHS } from '../executor.ts';
-import { engineCall } from './engine.ts';
+import { engineCall, engineError } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
+
+const FILES_LIMIT = 20 * 1024 ** 3;
 
 export type SlotVolumes = Record<'workspace' | 'home' | 'objects', string>;
 
@@ -53,22 +55,27 @@ export async function pushFolder(parts: ExecutorParts, slot: Slot, from: string,
   const rename = `--transform=s,^\\.,${to.slice(1)},S`;
   const options = ['--numeric-owner', '--owner=0', '--group=0', rename, '-cf', '-', '.'];
   const tar = spawn('tar', ['-C', from, ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
-  await Promise.all([
-    engineCall('copy files to the engine', () =>
-      parts.docker.getContainer(slot.holderId).putArchive(tar.stdout, { path: '/' }),
-    ),
-    untilDone(tar, `pack ${to}`),
-  ]);
+  const copying = parts.docker.getContainer(slot.holderId).putArchive(tar.stdout, { path: '/' });
+  await bothDone(copying, tar, `pack ${to}`);
 }
 
-/** Replaces the folders of the job's host folder by what is in its volumes now. */
-export async function pullFiles(parts: ExecutorParts, slot: Slot): Promise<void> {
-  await pullFolder(parts, slot, STEP_PATHS.workspace, join(slot.folder, 'workspace'));
-  await pullFolder(parts, slot, STEP_PATHS.home, join(slot.folder, 'home'));
+/**
+ * Replaces the folders of the job's host folder by what is in its volumes now. InputError `files-too-large` when a step
+ * made more of it than the worker takes.
+ */
+export async function pullFiles(parts: ExecutorParts, slot: Slot, stop: AbortSignal): Promise<void> {
+  await pullFolder(parts, slot, STEP_PATHS.workspace, join(slot.folder, 'workspace'), stop);
+  await pullFolder(parts, slot, STEP_PATHS.home, join(slot.folder, 'home'), stop);
 }
 
 /** The archive is a step's work: it is unpacked into a new folder, without owners and special modes. */
-async function pullFolder(parts: ExecutorParts, slot: Slot, from: string, to: string): Promise<void> {
+async function pullFolder(
+  parts: ExecutorParts,
+  slot: Slot,
+  from: string,
+  to: string,
+  stop: AbortSignal,
+): Promise<void> {
   const fresh = join(slot.folder, 'docker', 'pulled');
   await rm(fresh, { recursive: true, force: true });
   await mkdir(fresh, { recursive: true });
@@ -77,9 +84,47 @@ async function pullFolder(parts: ExecutorParts, slot: Slot, from: string, to: st
   );
   const options = ['--no-same-owner', '--no-same-permissions', '--delay-directory-restore', '-xf', '-'];
   const tar = spawn('tar', ['-C', fresh, ...options], { stdio: ['pipe', 'ignore', 'pipe'] });
-  await Promise.all([pipeline(Readable.from(archive), tar.stdin), untilDone(tar, `unpack ${from}`)]);
+  const limit = parts.options.filesLimit ?? FILES_LIMIT;
+  const copying = pipeline(Readable.from(archive), boundedBy(limit, from), tar.stdin, { signal: stop });
+  try {
+    await bothDone(copying, tar, `unpack ${from}`);
+  } catch (error) {
+    await rm(fresh, { recursive: true, force: true });
+    stop.throwIfAborted();
+    throw error;
+  }
   await rm(to, { recursive: true, force: true });
   await rename(fresh, to);
+}
+
+/** A file may be as long as a step likes, without a byte of it on the disk of the engine: it would be whole on ours. */
+function boundedBy(limit: number, folder: string) {
+  return async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    let taken = 0;
+    for await (const bytes of source) {
+      taken += bytes.length;
+      if (taken > limit)
+        throw new InputError(
+          'files-too-large',
+          `${folder} has more than ${limit} bytes, which is the most that a worker takes from its engine (IMPGEM_CLONE_LIMIT)`,
+        );
+      yield bytes;
+    }
+  };
+}
+
+/** The failure of one is the end of the other: `tar` would wait at its pipe for ever. */
+async function bothDone(copying: Promise<unknown>, tar: ChildProcess, doing: string): Promise<void> {
+  const copied = copying.catch((error: unknown) => {
+    tar.kill('SIGKILL');
+    throw error;
+  });
+  const [copy, own] = await Promise.allSettled([copied, untilDone(tar, doing)]);
+  // A pipe that broke because tar ended by itself: what that says tells more.
+  const byTar = own.status === 'rejected' && tar.signalCode === null;
+  if (copy.status === 'rejected' && !(byTar && systemCode(copy.reason) === 'EPIPE'))
+    throw engineError(copy.reason, 'copy the files of a job');
+  if (own.status === 'rejected') throw own.reason;
 }
 
 async function untilDone(tar: ChildProcess, doing: string): Promise<void> {
