@@ -46,6 +46,8 @@ export function createPresence(deps: PresenceDeps): Presence {
       if (left) return;
       const drained = (await workers.isDrained(name)) ? 'told to drain' : undefined;
       const why = drained ?? (await diskTrouble()) ?? (await deps.trouble());
+      // Whoever left meanwhile takes no jobs again, and is here no more.
+      if (left) return;
       if ((why === undefined) !== (paused === undefined)) onPause(why);
       paused = why;
       await workers.beat(paused === undefined ? self : { ...self, paused });

@@ -62,89 +62,102 @@ export function labelsOfQueue(name: string): string[] {
 
 const ticketId = (ticket: Omit<TicketPayload, 'turn'>): string => `${ticket.run}.${ticket.job}.${ticket.fence}`;
 
+/** Labels are a stranger's text, so there may be any number of queues; those that were used longest ago are closed. */
+const MAX_OPEN = 100;
+
 export const EVENT_QUEUE = 'events';
 export const STATUS_QUEUE = 'statuses';
 
 export function createQueues(redis: Redis, onError: (message: string) => void): Queues {
-  const queues = new Map<string, Queue>();
   const labelled = createLabelQueues(redis, PREFIX);
+  /** The one that was used last comes last. */
+  const queues = new Map<string, { queue: Queue; users: number }>();
   const open = (name: string): Queue => {
-    let queue = queues.get(name);
-    if (!queue) {
-      queue = new Queue(name, {
-        connection: redis,
-        prefix: PREFIX,
-        skipVersionCheck: true,
-        skipWaitingForReady: true,
-        streams: { events: { maxLen: 100 } },
-        defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 }, stackTraceLimit: 1 },
-      });
-      queue.on('error', (error) => {
-        onError(`queue ${name}: ${messageOf(error)}`);
-      });
-      queues.set(name, queue);
-    }
+    const queue = new Queue(name, {
+      connection: redis,
+      prefix: PREFIX,
+      skipVersionCheck: true,
+      skipWaitingForReady: true,
+      streams: { events: { maxLen: 100 } },
+      defaultJobOptions: { removeOnComplete: true, removeOnFail: { count: 1000 }, stackTraceLimit: 1 },
+    });
+    queue.on('error', (error) => {
+      onError(`queue ${name}: ${messageOf(error)}`);
+    });
     return queue;
   };
-  open(EVENT_QUEUE);
-  open(STATUS_QUEUE);
-  open(jobQueueName([]));
+  const using = async <T>(name: string, what: (queue: Queue) => Promise<T>): Promise<T> => {
+    const entry = queues.get(name) ?? { queue: open(name), users: 0 };
+    queues.delete(name);
+    queues.set(name, entry);
+    entry.users++;
+    try {
+      return await what(entry.queue);
+    } finally {
+      entry.users--;
+      closeOldest();
+    }
+  };
+  const closeOldest = (): void => {
+    for (const [name, { queue, users }] of queues) {
+      if (queues.size <= MAX_OPEN) return;
+      if (users > 0) continue;
+      queues.delete(name);
+      queue.close().catch((error: unknown) => onError(`queue ${name}: ${messageOf(error)}`));
+    }
+  };
   return {
     async addEvent(id, payload) {
       // The key of the delivery dedupes; the job id only keeps a doubled add of one request harmless.
-      await open(EVENT_QUEUE).add('event', payload, {
-        jobId: id,
-        // What cannot be fetched ends as a failed run; only Redis itself can make planning throw, and it comes back.
-        attempts: 1_000_000,
-        backoff: { type: 'fixed', delay: 2000 },
-      });
+      await using(EVENT_QUEUE, (queue) =>
+        queue.add('event', payload, {
+          jobId: id,
+          // What cannot be fetched ends as a failed run; only Redis itself can make planning throw, and it comes back.
+          attempts: 1_000_000,
+          backoff: { type: 'fixed', delay: 2000 },
+        }),
+      );
     },
     async addTicket(ticket, { labels, delayMs }) {
       const name = jobQueueName(labels);
       if (labels.length > 0) await labelled.use(name);
-      await open(name).add('job', ticket, {
-        jobId: ticketId(ticket),
-        priority: ticket.turn,
-        // A ticket that is kept keeps out the next one of the same job and fence.
-        removeOnFail: true,
-        ...(delayMs > 0 ? { delay: delayMs } : {}),
-      });
+      await using(name, (queue) =>
+        queue.add('job', ticket, {
+          jobId: ticketId(ticket),
+          priority: ticket.turn,
+          // A ticket that is kept keeps out the next one of the same job and fence.
+          removeOnFail: true,
+          ...(delayMs > 0 ? { delay: delayMs } : {}),
+        }),
+      );
     },
     async hasTicket(ticket, labels) {
       const name = jobQueueName(labels);
       if (labels.length > 0) await labelled.keep(name);
-      const queue = open(name);
-      const state = await queue.getJobState(ticketId(ticket));
-      if (state === 'failed') await queue.remove(ticketId(ticket));
-      return state !== 'failed' && state !== 'unknown';
+      return using(name, async (queue) => {
+        const state = await queue.getJobState(ticketId(ticket));
+        if (state === 'failed') await queue.remove(ticketId(ticket));
+        return state !== 'failed' && state !== 'unknown';
+      });
     },
     async addStatus(line, payload) {
       // One post at a time of each line; what changes meanwhile is looked at once more afterwards.
-      await open(STATUS_QUEUE).add('status', payload, { deduplication: { id: line, keepLastIfActive: true } });
-    },
-    labelled: {
-      all: () => labelled.all(),
-      async forgetUnused(unusedMs) {
-        const gone = await labelled.forgetUnused(unusedMs);
-        for (const name of gone) {
-          await queues.get(name)?.close();
-          queues.delete(name);
-        }
-        return gone;
-      },
-    },
-    async counts() {
-      const names = [EVENT_QUEUE, STATUS_QUEUE, jobQueueName([]), ...(await labelled.all())];
-      const all = await Promise.all(
-        names.map(
-          async (name) =>
-            [name, await open(name).getJobCounts('wait', 'prioritized', 'active', 'delayed', 'failed')] as const,
-        ),
+      await using(STATUS_QUEUE, (queue) =>
+        queue.add('status', payload, { deduplication: { id: line, keepLastIfActive: true } }),
       );
-      return Object.fromEntries(all);
+    },
+    labelled,
+    async counts() {
+      const counts: Record<string, Record<string, number>> = {};
+      // One after the other: there may be many.
+      for (const name of [EVENT_QUEUE, STATUS_QUEUE, jobQueueName([]), ...(await labelled.all())])
+        counts[name] = await using(name, (queue) =>
+          queue.getJobCounts('wait', 'prioritized', 'active', 'delayed', 'failed'),
+        );
+      return counts;
     },
     async close() {
-      await Promise.all([...queues.values()].map((queue) => queue.close()));
+      await Promise.all([...queues.values()].map(({ queue }) => queue.close()));
     },
   };
 }

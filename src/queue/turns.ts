@@ -8,7 +8,8 @@ import type { Redis } from './connection.ts';
 const NOW = 'ig:turn:now';
 const LAST = 'ig:turn:last';
 
-// BullMQ's priorities end at 2,097,151; far before that everybody starts at 1 again.
+// BullMQ's priorities end at 2,097,151; before that everybody starts at 1 again. What waits at that moment, once in some two
+// million jobs, then goes after what comes later, until no more comes.
 const TAKE = `
 local now = tonumber(redis.call('GET', KEYS[1]) or '1')
 local last = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or '0')

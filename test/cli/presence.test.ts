@@ -59,6 +59,29 @@ it('takes no job while the disk is nearly full, says why, and takes them again w
   expect(workers.entries.size).toBe(0);
 });
 
+it('that left while it looked whether it could run jobs says nothing more', async () => {
+  const workers = memoryWorkers();
+  const heard: (string | undefined)[] = [];
+  let trouble: () => Promise<string | undefined> = () => Promise.resolve('the Docker engine does not answer');
+  const presence = createPresence({
+    workers,
+    name: 'w1',
+    labels: [],
+    folder: await temporaryFolder(),
+    minFreeBytes: 0,
+    trouble: () => trouble(),
+    onPause: (why) => void heard.push(why),
+  });
+  await presence.beat();
+  trouble = async () => {
+    await presence.leave();
+    return undefined;
+  };
+  await presence.beat();
+  expect(heard).toEqual(['the Docker engine does not answer']);
+  expect(workers.entries.size).toBe(0);
+});
+
 it('knows a living double from its dead predecessor', async () => {
   const folder = await temporaryFolder();
   const double = (change: Partial<WorkerEntry>): Promise<boolean> => {

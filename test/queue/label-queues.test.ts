@@ -93,6 +93,16 @@ describe('a queue of labels', () => {
     expect(Object.keys(await queues.counts())).not.toContain(GPU);
   });
 
+  it('is held open among the last that were used only, however many there are', async () => {
+    const before = redis.listenerCount('error');
+    const labels = Array.from({ length: 150 }, (_, index) => `label-${index}`);
+    await Promise.all(labels.map((label) => add(label, 'r1')));
+    expect(Object.keys(await queues.counts())).toHaveLength(153);
+    for (const label of labels)
+      expect(await queues.hasTicket({ run: 'r1', job: 'main', fence: 0 }, [label])).toBe(true);
+    await expect.poll(() => redis.listenerCount('error') - before).toBe(100);
+  });
+
   it('that holds something stays, however old', async () => {
     await add('gpu', 'r1');
     await add('arm', 'r2', 3_600_000);
