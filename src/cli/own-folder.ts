@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImpGemError, InputError, messageOf, systemCode } from '../errors.ts';
 import { processStart } from '../process-start.ts';
@@ -14,24 +15,76 @@ export async function ownFolder(folder: string): Promise<() => Promise<void>> {
     throw unusable(folder, error);
   });
   const file = join(folder, 'up.pid');
-  for (let tries = 0; tries < 2; tries++) {
-    try {
-      const handle = await open(file, 'wx', 0o600);
-      await handle.writeFile(`${process.pid} ${processStart(process.pid)}\n`);
-      await handle.close();
-      return () => rm(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw unusable(folder, error);
-      const [pid = '', started = ''] = (await readFile(file, 'utf8').catch(() => '')).trim().split(' ');
-      if (pid !== '' && processStart(Number(pid)) === started && started !== '')
-        throw new ImpGemError(
-          'already-running',
-          `impgem up is running already on ${folder} (process ${pid}); stop it first, or set IMPGEM_DATA`,
-        );
-      await rm(file, { force: true });
-    }
+  // Complete before it gets its name, so that nobody reads half of it.
+  const ours = `${file}.${randomUUID()}`;
+  try {
+    await writeFile(ours, `${process.pid} ${processStart(process.pid)}\n`, { mode: 0o600 });
+    await takeFile(folder, file, ours);
+  } catch (error) {
+    throw error instanceof ImpGemError ? error : unusable(folder, error);
+  } finally {
+    await rm(ours, { force: true });
   }
-  throw new ImpGemError('already-running', `Another impgem up is just starting on ${folder}`);
+  return () => rm(file, { force: true });
+}
+
+async function takeFile(folder: string, file: string, ours: string): Promise<void> {
+  if (await linked(ours, file)) return;
+  const starting = new ImpGemError('already-running', `Another impgem up is just starting on ${folder}`);
+  const held = await readOwner(file);
+  if (held === undefined) {
+    // It has just stopped.
+    if (await linked(ours, file)) return;
+    throw starting;
+  }
+  if (isAlive(held))
+    throw new ImpGemError(
+      'already-running',
+      `impgem up is running already on ${folder} (process ${held.pid}); stop it first, or set IMPGEM_DATA`,
+    );
+  // One alone may take over from this dead process; it may have died doing so, and then the next start can.
+  const claim = `${file}.after-${nameOf(held).replaceAll(/[^\w-]/g, '')}`;
+  const claimant = await readOwner(claim);
+  if (claimant !== undefined && !isAlive(claimant)) await rm(claim, { force: true });
+  if (!(await linked(ours, claim))) throw starting;
+  try {
+    const now = await readOwner(file);
+    if (now === undefined || nameOf(now) !== nameOf(held)) throw starting;
+    await rename(ours, file);
+  } finally {
+    await rm(claim, { force: true });
+  }
+}
+
+/** False: there is a file of this name already. */
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+    return false;
+  }
+}
+
+interface Owner {
+  pid: string;
+  started: string;
+}
+
+async function readOwner(file: string): Promise<Owner | undefined> {
+  const text = await readFile(file, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  const [pid = '', started = ''] = text.trim().split(' ');
+  return { pid, started };
+}
+
+function nameOf({ pid, started }: Owner): string {
+  return `${pid}-${started}`;
+}
+
+function isAlive({ pid, started }: Owner): boolean {
+  return started !== '' && processStart(Number(pid)) === started;
 }
 
 /** Not `recursive` at once: in a file system that refuses folders (/proc) Node tries that for ever. */

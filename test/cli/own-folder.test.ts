@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -16,6 +16,23 @@ test('a folder is made with its parents, for us only, and can be taken once', as
   await (
     await ownFolder(folder)
   )();
+});
+
+test.each([
+  ['that nobody has', undefined],
+  ['of a process that is gone', '999999999 12345\n'],
+  ['whose file was lost with the power', ''],
+])('of many that start at once one has the folder %s', async (_, text) => {
+  const folder = mkdtempSync(join(temp, 'raced-'));
+  if (text !== undefined) writeFileSync(join(folder, 'up.pid'), text);
+  const starts = await Promise.allSettled(Array.from({ length: 20 }, () => ownFolder(folder)));
+  const owners = starts.filter((start) => start.status === 'fulfilled');
+  expect(owners).toHaveLength(1);
+  for (const start of starts)
+    if (start.status === 'rejected') expect(start.reason).toMatchObject({ code: 'already-running' });
+  expect(readdirSync(folder)).toEqual(['up.pid']);
+  await owners[0]?.value();
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 describe('a folder that cannot be is refused at once, with what to set', () => {
