@@ -44,10 +44,14 @@ export function tooLargeError(limit: number, cause: unknown): ImpGemError {
   return new ImpGemError('fetch-too-large', `The forge sent more than ${limit} bytes (IMPGEM_CLONE_LIMIT)`, { cause });
 }
 
-/** Packs that are being received, or were when their git was killed. */
-export async function unfinishedPacks(packs: string): Promise<string[]> {
+/** Of a pack that is being received, or was when its git was killed. */
+export function isUnfinished(name: string): boolean {
+  return name.startsWith('tmp_');
+}
+
+async function unfinishedPacks(packs: string): Promise<string[]> {
   const names = await readdir(packs).catch(() => []);
-  return names.filter((name) => name.startsWith('tmp_')).map((name) => join(packs, name));
+  return names.filter(isUnfinished).map((name) => join(packs, name));
 }
 
 /** Bytes of all of them together. */

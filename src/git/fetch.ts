@@ -1,6 +1,7 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError, InfrastructureError, messageOf } from '../errors.ts';
+import { isObjectId } from '../forges/ref-name.ts';
 import { runBoundedFetch } from './bounded-fetch.ts';
 import { mirrorRef, setObjectFormat } from './mirror.ts';
 import { quickFetch } from './quick-fetch.ts';
@@ -72,6 +73,12 @@ async function isMended(mirror: string, words: string): Promise<boolean> {
     await removeLocks(mirror);
     return true;
   }
+  // Left by a loss of power: a ref that is empty, or names what never reached the disk. Beside it git fetches nothing.
+  const [, broken] = /bad object refs\/impgem\/([0-9a-f]{40})\b/.exec(words) ?? [];
+  if (broken !== undefined) {
+    await removeBrokenRefs(join(mirror, 'refs/impgem'), broken);
+    return true;
+  }
   // Made before it was known what the remote uses.
   const [, format] = /mismatched algorithms: client \w+; server (sha1|sha256)/.exec(words) ?? [];
   return format !== undefined && (await setObjectFormat(mirror, format === 'sha256'));
@@ -82,6 +89,13 @@ async function removeLocks(mirror: string): Promise<void> {
   const names = await readdir(refs).catch(() => []);
   const locks = names.filter((name) => name.endsWith('.lock')).map((name) => join(refs, name));
   for (const lock of [...locks, join(mirror, 'packed-refs.lock')]) await rm(lock, { force: true });
+}
+
+async function removeBrokenRefs(folder: string, broken: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const id = (await readFile(join(folder, name), 'latin1')).trim();
+    if (name === broken || !isObjectId(id)) await rm(join(folder, name), { force: true });
+  }
 }
 
 /** The remote answered, and does not have what was asked for. */

@@ -40,7 +40,8 @@ export async function setObjectFormat(mirror: string, sha256: boolean): Promise<
 
 /** Whoever is killed here leaves no file that is there and empty: git would take the mirror for no repository for ever. */
 export async function writeWhole(file: string, text: string): Promise<void> {
-  const fresh = `${file}.${randomUUID()}`;
+  // By this ending git knows that it is no ref, should it be left here.
+  const fresh = `${file}.${randomUUID()}.lock`;
   await writeFile(fresh, text);
   await rename(fresh, file);
 }

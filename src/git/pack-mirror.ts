@@ -1,6 +1,7 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InfrastructureError } from '../errors.ts';
+import { isUnfinished } from './bounded-fetch.ts';
 import { type GitCall, runGit } from './run-git.ts';
 
 /** Packs from which on lookups get slow; every fetch brings one. */
@@ -16,7 +17,7 @@ const ABANDONED_MS = 24 * 3_600_000;
 export async function packMirror(call: Omit<GitCall, 'args'>): Promise<void> {
   const folder = join(call.gitDir, 'objects/pack');
   const names = await readdir(folder);
-  await Promise.all(names.filter((name) => name.startsWith('tmp_')).map((name) => removeAbandoned(join(folder, name))));
+  await Promise.all(names.filter(isUnfinished).map((name) => removeAbandoned(join(folder, name))));
   if (names.filter((name) => name.endsWith('.pack')).length < MANY_PACKS) return;
   try {
     await runGit({ ...call, args: ['repack', '--geometric=2', '-d', '--no-write-bitmap-index'] });

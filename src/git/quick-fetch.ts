@@ -8,10 +8,11 @@ import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { CloneSource } from '../forges/forge.ts';
 import { isObjectId } from '../forges/ref-name.ts';
-import { tooLargeError, unfinishedPacks } from './bounded-fetch.ts';
+import { isUnfinished, tooLargeError } from './bounded-fetch.ts';
 import { basicAuthorization, gitEnvironment } from './git-environment.ts';
 import { mirrorRef, writeWhole } from './mirror.ts';
 import { fetchRequest, packOf } from './packets.ts';
@@ -21,6 +22,7 @@ import { cancelled, type GitCall, runGit, timedOut } from './run-git.ts';
 const HAVES = 16;
 /** Past these the newest are not looked for: git itself negotiates better. */
 const MANY_REFS = 2000;
+const PACK_FILES = ['.idx', '.rev', '.pack'];
 const PROXIES = ['http_proxy', 'https_proxy', 'HTTPS_PROXY', 'ALL_PROXY', 'all_proxy'];
 /** A connection that is kept saves the round trips of its opening; it holds no process alive. */
 const http = { agent: new HttpAgent({ keepAlive: true }), request: httpRequest };
@@ -39,19 +41,27 @@ export async function quickFetch(
 ): Promise<boolean> {
   const { source, gitDir } = call;
   if (source === undefined || !/^https?:/.test(source.url) || PROXIES.some((name) => process.env[name])) return false;
-  const haves = newestTips(gitDir, mirrorRef(ref));
-  if (haves.length === 0) return false;
   const timeout = AbortSignal.timeout(call.timeoutMs);
   const signal = AbortSignal.any([timeout, ...(call.signal ? [call.signal] : [])]);
   const packs = join(gitDir, 'objects/pack');
-  const before = new Set(await unfinishedPacks(packs));
+  const before = new Set(listFolder(packs));
   try {
-    await takePack(call, await ask(source, fetchRequest(sha, haves), signal), maxBytes, signal);
-    await checkConnected({ ...call, signal }, sha);
-    await writeWhole(join(gitDir, mirrorRef(ref)), `${sha}\n`);
+    const haves = newestTips(gitDir, mirrorRef(ref));
+    if (haves.length === 0) return false;
+    const pack = await takePack(call, await ask(source, fetchRequest(sha, haves), signal), maxBytes, signal);
+    try {
+      await checkConnected({ ...call, signal }, sha);
+      await writeWhole(join(gitDir, mirrorRef(ref)), `${sha}\n`);
+    } catch (error) {
+      // A commit without all that it reaches would be taken for one that is here.
+      for (const end of PACK_FILES)
+        if (!before.has(`${pack}${end}`)) rmSync(join(packs, `${pack}${end}`), { force: true });
+      throw error;
+    }
     return true;
   } catch (error) {
-    for (const file of await unfinishedPacks(packs)) if (!before.has(file)) rmSync(file, { force: true });
+    for (const name of listFolder(packs))
+      if (isUnfinished(name) && !before.has(name)) rmSync(join(packs, name), { force: true });
     if (call.signal?.aborted) throw cancelled();
     if (timeout.aborted) throw timedOut(call, 'fetch');
     if (error instanceof TooLarge) throw tooLargeError(maxBytes, error);
@@ -78,7 +88,7 @@ function listFolder(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch {
-    return []; // A mirror without a first fetch.
+    return []; // Nothing was fetched yet.
   }
 }
 
@@ -99,6 +109,8 @@ async function ask(source: CloneSource, body: string, signal: AbortSignal): Prom
       ...(authorization === '' ? {} : { authorization }),
     },
   });
+  // An error while nobody waits for the answer's head (bytes after the answer, a limit of time) ends no process.
+  sent.on('error', () => undefined);
   sent.end(body);
   const [response] = (await once(sent, 'response', { signal })) as [IncomingMessage];
   if (response.statusCode === 200 && response.headers['content-type'] === 'application/x-git-upload-pack-result')
@@ -109,38 +121,47 @@ async function ask(source: CloneSource, body: string, signal: AbortSignal): Prom
 
 class TooLarge extends Error {}
 
-/** Puts the pack into the mirror, whole or not at all. */
+/** Puts the pack into the mirror, whole or not at all; gives its name there, without an ending. */
 async function takePack(
   call: Omit<GitCall, 'args'>,
   response: IncomingMessage,
   maxBytes: number,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string> {
   const args = ['index-pack', '--stdin', '--fix-thin', `--max-input-size=${maxBytes}`];
   const { allowFile, timeoutMs } = call;
   const child = spawn('git', args, {
     env: { ...gitEnvironment({ allowFile, timeoutMs }), GIT_DIR: call.gitDir },
-    stdio: ['pipe', 'ignore', 'pipe'],
+    stdio: 'pipe',
     signal,
     killSignal: 'SIGKILL',
   });
-  let said = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    if (said.length < 1000) said += chunk.toString('latin1');
-  });
   const closed = once(child, 'close') as Promise<[number | null]>;
   closed.catch(() => undefined);
+  const [gave, said] = [collect(child.stdout), collect(child.stderr)];
   try {
     await pipeline(packOf(response), child.stdin, { signal });
+    const [code] = await closed;
+    const [, id] = /^pack\t([0-9a-f]+)$/m.exec(gave()) ?? [];
+    if (code === 0 && id !== undefined) return `pack-${id}`;
+    throw new Error(said().trim());
   } catch (error) {
-    response.destroy();
     child.kill('SIGKILL');
     await closed.catch(() => undefined);
-    throw /maximum allowed size/.test(said) ? new TooLarge(said.trim(), { cause: error }) : error;
+    throw /maximum allowed size/.test(said()) ? new TooLarge(said().trim(), { cause: error }) : error;
+  } finally {
+    // Its connection, unless it was read to its end.
+    response.destroy();
   }
-  const [code] = await closed;
-  if (code === 0) return;
-  throw /maximum allowed size/.test(said) ? new TooLarge(said.trim()) : new Error(said.trim());
+}
+
+/** The first KiB of what comes. */
+function collect(stream: Readable): () => string {
+  let text = '';
+  stream.on('data', (chunk: Buffer) => {
+    if (text.length < 1024) text += chunk.toString('latin1');
+  });
+  return () => text;
 }
 
 /** Rejects when something that the commit reaches is neither new nor reached by what was here: a ref must never say it is. */

@@ -63,4 +63,14 @@ describe('what a killed process leaves behind', () => {
     await writeFile(join(mirror, 'packed-refs.lock'), '');
     expect((await git.fetchCommit(source(), REPOSITORY, { ref: MAIN, sha })).sha).toBe(sha);
   });
+
+  test("refs that a loss of power left empty, or without their objects, are in nobody's way", async () => {
+    const { git, mirror } = fresh();
+    await git.fetchCommit(source(), REPOSITORY, { ref: MAIN });
+    const sha = await remote.commit({ 'a.txt': 'after a loss of power' });
+    await writeFile(join(mirror, mirrorRef('refs/heads/empty')), '');
+    await writeFile(join(mirror, mirrorRef('refs/heads/lost')), `${'b'.repeat(40)}\n`);
+    await writeFile(join(mirror, mirrorRef(MAIN)), '');
+    expect((await git.fetchCommit(source(), REPOSITORY, { ref: MAIN, sha })).sha).toBe(sha);
+  });
 });

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fetchRequest, packOf } from '../../src/git/packets.ts';
@@ -10,13 +11,10 @@ const band = (number: number, bytes: Buffer | string): Buffer =>
   line(Buffer.concat([Buffer.from([number]), Buffer.from(bytes as string)]));
 const END = Buffer.from('0000');
 
-async function* inChunks(whole: Buffer, cuts: number[]): AsyncGenerator<Buffer> {
-  let from = 0;
-  for (const at of [...new Set(cuts.map((cut) => cut % (whole.length + 1)))].sort((a, b) => a - b)) {
-    yield whole.subarray(from, at);
-    from = at;
-  }
-  yield whole.subarray(from);
+/** The whole, cut at these places. */
+function inChunks(whole: Buffer, cuts: number[]): Readable {
+  const places = [...new Set(cuts.map((cut) => cut % (whole.length + 1)))].sort((a, b) => a - b);
+  return Readable.from([0, ...places].map((from, index) => whole.subarray(from, places[index])));
 }
 
 async function read(whole: Buffer, cuts: number[] = []): Promise<string> {

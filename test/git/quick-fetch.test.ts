@@ -1,9 +1,10 @@
 /** The second fetch of a repository: by one request where the remote allows, by `git fetch` everywhere else. */
 import { readdirSync } from 'node:fs';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type RequestListener } from 'node:http';
+import { type AddressInfo, createServer as createNetServer, type Server as NetServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { ImpGemError } from '../../src/errors.ts';
 import { createGit, type Git } from '../../src/git/git.ts';
 import { mirrorRef } from '../../src/git/mirror.ts';
 import { fetchRequest } from '../../src/git/packets.ts';
@@ -26,7 +27,7 @@ let temp: Awaited<ReturnType<typeof makeTempFolder>>;
 let root: string;
 let remote: TestRepository;
 let server: GitServer;
-const odd: Server[] = [];
+const odd: NetServer[] = [];
 let counter = 0;
 
 beforeAll(async () => {
@@ -53,7 +54,7 @@ interface Warm {
   git: Git;
   mirror: string;
   /** Requests for the fetch of this commit. */
-  requestsFor(sha: string, ref?: string): Promise<string[]>;
+  requestsFor: (sha: string, ref?: string) => Promise<string[]>;
 }
 
 /** A mirror that has what the remote has now. */
@@ -67,7 +68,7 @@ async function warm(
   return {
     git,
     mirror: join(folder, `${REPOSITORY}.git`),
-    async requestsFor(wanted, ref = MAIN) {
+    requestsFor: async (wanted, ref = MAIN) => {
       const before = server.requests.length;
       expect((await git.fetchCommit(source(), REPOSITORY, { ref, sha: wanted, isNew: true })).sha).toBe(wanted);
       return server.requests.slice(before);
@@ -228,6 +229,8 @@ test('a remote that leaves objects out does not get its commit a name', async ()
     code: 'git-failed',
   });
   expect(await runGit(mirror, 'rev-parse', mirrorRef(MAIN))).toBe(before);
+  // Nothing of it stays, or the commit would be taken for one that is here.
+  await expect(runGit(mirror, 'cat-file', '-e', sha)).rejects.toThrow();
   // The whole is taken once the remote gives it.
   expect((await git.fetchCommit(source(), REPOSITORY, { ref: MAIN, sha, isNew: true })).sha).toBe(sha);
   expect((await git.readFile(REPOSITORY, { sha }, 'deep/c.txt'))?.toString()).toBe('left out');
@@ -248,6 +251,26 @@ test.each([
     git.fetchCommit(source(url), REPOSITORY, { ref: MAIN, sha: 'b'.repeat(40), isNew: true }),
   ).rejects.toMatchObject({ code: 'git-failed' });
   expect(unfinished(mirror)).toEqual([]);
+});
+
+test.each([
+  ['bytes that are no chunk', 'Transfer-Encoding: chunked\r\n\r\n4\r\n000d\r\nnonsense\r\n'],
+  ['more bytes than were announced', 'Content-Length: 4\r\n\r\n0000HTTP/1.1 nonsense\r\n\r\n'],
+  ['fewer bytes than were announced', 'Content-Length: 400\r\n\r\n000dpackfile\n'],
+])('%s after the head of an answer end no process', async (_what, rest) => {
+  const { git } = await warm();
+  const one = createNetServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.once('data', () =>
+      socket.end(`HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n${rest}`),
+    );
+  });
+  odd.push(one);
+  await new Promise<void>((resolve) => one.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(one.address() as AddressInfo).port}`;
+  await expect(
+    git.fetchCommit(source(url), REPOSITORY, { ref: MAIN, sha: 'b'.repeat(40), isNew: true }),
+  ).rejects.toBeInstanceOf(ImpGemError);
 });
 
 function createdBy(mirror: string): Git {
