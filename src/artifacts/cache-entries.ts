@@ -4,6 +4,9 @@ import { dirname, join } from 'node:path';
 import { diskError, systemCode } from '../errors.ts';
 import { ifMissing } from './if-missing.ts';
 import { hashName } from './cache-paths.ts';
+import { mapParallel } from './map-parallel.ts';
+
+const READ_AT_ONCE = 16;
 
 export interface CacheEntry {
   key: string;
@@ -60,7 +63,7 @@ export function createCacheEntries(folder: string): CacheEntries {
   const readAll = async (parent: string): Promise<StoredEntry[]> => {
     const names = await ifMissing([], readdir(parent, { recursive: true }));
     const files = names.filter((name) => name.endsWith('.json')).map((name) => join(parent, name));
-    return (await Promise.all(files.map(read))).filter((entry) => entry !== undefined);
+    return (await mapParallel(files, READ_AT_ONCE, read)).filter((entry) => entry !== undefined);
   };
 
   return {

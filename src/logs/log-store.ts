@@ -86,7 +86,7 @@ export function createLogStore(folder: string): LogStore {
     runs: () => namesIn(folder),
     remove: async (run) => {
       const path = runFolder(folder, run);
-      await writers.forget(`${path}/`);
+      await writers.forget(path);
       await rm(path, { recursive: true, force: true });
     },
     dispose: () => writers.forget(folder),

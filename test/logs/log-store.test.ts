@@ -1,5 +1,5 @@
-import { appendFile, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendFile, readdir, readFile, readlink, stat, truncate, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { diskError } from '../../src/errors.ts';
@@ -241,6 +241,21 @@ describe('a reader', () => {
 });
 
 describe('list and remove', () => {
+  it('lets go of the open logs of a run that is removed', async () => {
+    const folder = await temporaryFolder();
+    const store = openStore(folder);
+    await store.append(KEY, 0, Buffer.from('never closed\n'));
+    await store.append({ ...KEY, run: 'r10' }, 0, Buffer.from('of another run\n'));
+    const opened = async (): Promise<string[]> => {
+      const numbers = await readdir('/proc/self/fd');
+      const paths = await Promise.all(numbers.map((one) => readlink(`/proc/self/fd/${one}`).catch(() => '')));
+      return paths.filter((path) => path.startsWith(folder)).map((path) => relative(folder, path).split('/')[0] ?? '');
+    };
+    expect(new Set(await opened())).toEqual(new Set(['r1', 'r10']));
+    await store.remove('r1');
+    expect(new Set(await opened())).toEqual(new Set(['r10']));
+  });
+
   it('lists every attempt in order and removes one run only', async () => {
     const store = openStore(await temporaryFolder());
     const keys: LogKey[] = [
