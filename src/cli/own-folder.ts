@@ -19,11 +19,9 @@ export async function ownFolder(folder: string): Promise<() => Promise<void>> {
   const ours = `${file}.${randomUUID()}`;
   try {
     await writeFile(ours, `${process.pid} ${processStart(process.pid)}\n`, { mode: 0o600 });
-    await takeFile(folder, file, ours);
+    await takeFile(folder, file, ours).finally(() => rm(ours, { force: true }));
   } catch (error) {
     throw error instanceof ImpGemError ? error : unusable(folder, error);
-  } finally {
-    await rm(ours, { force: true });
   }
   return () => rm(file, { force: true });
 }

@@ -23,16 +23,22 @@ test.each([
   ['of a process that is gone', '999999999 12345\n'],
   ['whose file was lost with the power', ''],
 ])('of many that start at once one has the folder %s', async (_, text) => {
-  const folder = mkdtempSync(join(temp, 'raced-'));
-  if (text !== undefined) writeFileSync(join(folder, 'up.pid'), text);
-  const starts = await Promise.allSettled(Array.from({ length: 20 }, () => ownFolder(folder)));
-  const owners = starts.filter((start) => start.status === 'fulfilled');
-  expect(owners).toHaveLength(1);
-  for (const start of starts)
-    if (start.status === 'rejected') expect(start.reason).toMatchObject({ code: 'already-running' });
-  expect(readdirSync(folder)).toEqual(['up.pid']);
-  await owners[0]?.value();
-  expect(readdirSync(folder)).toEqual([]);
+  for (let round = 0; round < 20; round++) {
+    const folder = mkdtempSync(join(temp, 'raced-'));
+    if (text !== undefined) writeFileSync(join(folder, 'up.pid'), text);
+    const startLater = async (turns: number) => {
+      for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate);
+      return ownFolder(folder);
+    };
+    const starts = await Promise.allSettled(Array.from({ length: 20 }, (__, index) => startLater(index)));
+    const owners = starts.filter((start) => start.status === 'fulfilled');
+    expect(owners).toHaveLength(1);
+    for (const start of starts)
+      if (start.status === 'rejected') expect(start.reason).toMatchObject({ code: 'already-running' });
+    expect(readdirSync(folder)).toEqual(['up.pid']);
+    await owners[0]?.value();
+    expect(readdirSync(folder)).toEqual([]);
+  }
 });
 
 describe('a folder that cannot be is refused at once, with what to set', () => {
