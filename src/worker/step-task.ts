@@ -61,8 +61,16 @@ export async function resolveTask(job: JobScope, index: number, retry: number, v
 
 /** Linux hands a process at most 2 MiB of arguments and environment together. */
 const MAX_ENVIRONMENT = 1536 * 1024;
+/** Bubblewrap takes 9000 arguments, three for each variable. */
+const MAX_VARIABLES = 2000;
 
 function checkSize(environment: Record<string, string>): void {
+  const count = Object.keys(environment).length;
+  if (count > MAX_VARIABLES)
+    throw new InputError(
+      'environment-too-large',
+      `the environment of the step has ${count} variables; at most ${MAX_VARIABLES} fit. Hand many values on in files`,
+    );
   const bytes = Object.entries(environment).reduce(
     (sum, [name, value]) => sum + name.length + Buffer.byteLength(value) + 2,
     0,

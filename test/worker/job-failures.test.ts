@@ -135,6 +135,18 @@ describe('a mistake that shows while the job runs', () => {
     });
   });
 
+  it("in the number of variables fails the step, whose names are the pipeline's", async () => {
+    const env = Array.from({ length: 3000 }, (_, index) => `A${index}=x`).join('\n');
+    const { job, executor } = await start(jobSpec([stepSpec('a'), stepSpec('b', { name: 'b' })]), {
+      task: () => ({ handover: { env } }),
+    });
+    expect(await job.result).toMatchObject({
+      state: 'failed',
+      reason: expect.stringMatching(/^step b: the environment of the step has 30\d\d variables; at most 2000 fit/),
+    });
+    expect(executor.calls.filter(({ call }) => call === 'start')).toHaveLength(1);
+  });
+
   it('in a here-document fails the step, and what was good is handed on to cleanup', async () => {
     const spec = jobSpec([stepSpec('a', { name: 'a' }), stepSpec('b', { runsOnStatus: 'always' })]);
     const { job, executor } = await start(spec, { task: () => ({ handover: { env: 'GOOD=1\nX<<END\n' } }) });
