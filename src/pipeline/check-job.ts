@@ -64,8 +64,10 @@ function checkMatrix({ matrix }: JobSource, path: Path, report: Report): void {
           message: `The matrix has no \`${name}\`.`,
         });
   for (const [name, values] of Object.entries(matrix))
-    for (const [index, value] of (values as unknown[]).entries())
-      refuseTemplate(value, [...at, name, index], 'A value of a matrix', report);
+    for (const [index, value] of values.entries())
+      // `include` and `exclude` are lists of maps.
+      for (const [key, one] of typeof value === 'object' ? Object.entries(value) : [['', value] as const])
+        refuseTemplate(one, [...at, name, index, ...(key === '' ? [] : [key])], 'A value of a matrix', report);
 }
 
 function checkServices({ services }: JobSource, path: Path, scope: Scope, report: Report): void {

@@ -12,11 +12,16 @@ import {
   placeIn,
   refuseTemplate,
 } from './check-values.ts';
+import { durationMs } from './duration-ms.ts';
 import type { Report } from './pipeline.ts';
 import type { JobSource } from './schema.ts';
 import type { StepSource } from './schema-step.ts';
 import { toText } from './script-text.ts';
 import type { Path } from './yaml-source.ts';
+
+/** A hundred years: dates that every program can write. */
+const MAX_EXPIRE_DAYS = 36_500;
+const MAX_EXPIRE_MS = MAX_EXPIRE_DAYS * 86_400_000;
 
 export function checkSteps(job: JobSource, path: Path, scope: Scope, report: Report): void {
   const steps = [...path, 'steps'];
@@ -57,6 +62,11 @@ function checkStep(step: StepSource, path: Path, scope: Scope, report: Report): 
     if (typeof artifact === 'string') checkAllGlobs(artifact, at, report);
     else {
       checkAllGlobs(artifact.paths, [...at, 'paths'], report);
+      if (artifact.expire !== undefined && durationMs(artifact.expire) > MAX_EXPIRE_MS)
+        report([...at, 'expire'], {
+          code: 'value-invalid',
+          message: `\`${artifact.expire}\` is too long; ${MAX_EXPIRE_DAYS}d is the most.`,
+        });
       if (artifact.name !== undefined)
         checkTemplate(artifact.name, [...at, 'name'], placeIn(scope, 'planned', 'the name of an artifact'), report);
     }

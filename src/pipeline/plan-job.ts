@@ -31,7 +31,7 @@ export function planJob(cell: Cell, idsOf: (key: string) => string[], given: Pla
     name,
     matrix,
     needs: planNeeds(job, idsOf),
-    ...(verdict.runs ? compact({ if: verdict.if }) : { skip: verdict.reason }),
+    ...(verdict.runs ? compact({ if: context.keepIf(verdict.if, path) }) : { skip: verdict.reason }),
     runsOnStatus: verdict.runs ? verdict.status : 'success',
     ...(image === undefined ? {} : { image: fillImage(image, imagePath, matrix) }),
     env: planEnv({ ...source.env, ...job.env }),

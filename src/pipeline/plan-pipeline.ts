@@ -13,7 +13,7 @@ import type { Pipeline, Report } from './pipeline.ts';
 import { planJob } from './plan-job.ts';
 import { planConcurrency } from './plan-values.ts';
 import type { MatrixCell, PipelineSource } from './schema.ts';
-import { hasExpression } from './split-template.ts';
+import { hasExpression, parseCondition } from './split-template.ts';
 import type { Path } from './yaml-source.ts';
 
 /** Characters that `${{ }}` may add to a plan: a long commit message, in every cell. */
@@ -39,6 +39,8 @@ export interface Fillers {
   fill: (text: string, path: Path, matrix: MatrixCell) => string;
   /** As fill, and it must be a path in the workspace. */
   fillFolder: (text: string, path: Path, matrix: MatrixCell) => string;
+  /** An `if` that stays one. It may be joined of many, which together are more than can be read. */
+  keepIf: (text: string | undefined, path: Path) => string | undefined;
   /** As fill, and it must be the name of an image. */
   fillImage: (text: string, path: Path, matrix: MatrixCell) => string;
 }
@@ -118,6 +120,16 @@ function createFillers(event: PipelineEvent, report: Report): Fillers {
   };
   return {
     fill,
+    keepIf: (text, path) => {
+      try {
+        if (text !== undefined) parseCondition(text);
+      } catch (error) {
+        if (!(error instanceof ExpressionError)) throw error;
+        const message = `Its conditions are joined to one that is too large: ${error.message}`;
+        report([...path, 'when'], { code: error.code, message, hint: 'Write fewer of them, or decide in the script.' });
+      }
+      return text;
+    },
     fillFolder: (text, path, matrix) => {
       const folder = fill(text, path, matrix);
       if (!isInside(folder)) report(path, { code: 'path-outside', message: `\`${folder}\` is not in the workspace.` });

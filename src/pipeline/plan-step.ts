@@ -14,7 +14,7 @@ export function planStep(step: StepSource, name: string, path: Path, { matrix }:
   const { source } = context;
   const defaults = source.defaults?.step ?? {};
   const verdict = matchWhen(step.when, context, matrix);
-  const { fill, fillFolder, fillImage } = verdict.runs ? context : context.unreported;
+  const { fill, fillFolder, fillImage, keepIf } = verdict.runs ? context : context.unreported;
   const timeout = step.timeout ?? defaults.timeout;
   const folder = step['working-directory'] ?? defaults['working-directory'];
   return {
@@ -24,7 +24,7 @@ export function planStep(step: StepSource, name: string, path: Path, { matrix }:
     shell: step.shell ?? defaults.shell ?? 'bash',
     env: planEnv(step.env),
     secrets: unique(toList(step.secrets)),
-    ...(verdict.runs ? compact({ if: verdict.if }) : { skip: verdict.reason }),
+    ...(verdict.runs ? compact({ if: keepIf(verdict.if, path) }) : { skip: verdict.reason }),
     runsOnStatus: verdict.runs ? verdict.status : 'success',
     ...(timeout === undefined ? {} : { timeoutMs: durationMs(timeout) }),
     retry: planRetry(step.retry ?? defaults.retry),

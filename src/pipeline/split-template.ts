@@ -11,6 +11,13 @@ export function hasExpression(text: string): boolean {
   return text.includes(OPEN);
 }
 
+/** How many `${{` a text has. */
+export function countExpressions(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf(OPEN); at !== -1; at = text.indexOf(OPEN, at + OPEN.length)) count += 1;
+  return count;
+}
+
 /** Expressions of one text. */
 const MAX_EXPRESSIONS = 100;
 
@@ -49,7 +56,7 @@ export function splitTemplate(text: string): readonly TemplatePart[] {
 function split(text: string): TemplatePart[] {
   const parts: TemplatePart[] = [];
   let position = 0;
-  if (text.split(OPEN).length > MAX_EXPRESSIONS + 1)
+  if (countExpressions(text) > MAX_EXPRESSIONS)
     throw new ExpressionError(`A text has at most ${MAX_EXPRESSIONS} expressions.`, 0);
   for (;;) {
     const open = text.indexOf(OPEN, position);

@@ -3,6 +3,7 @@ import { expandMatrix } from './expand-matrix.ts';
 import { needsOf } from './check-needs.ts';
 import { jobsOf } from './jobs-of.ts';
 import type { JobSource, PipelineSource } from './schema.ts';
+import { countExpressions } from './split-template.ts';
 
 /** Of the JSON of each value: quotes, commas. */
 const PER_VALUE = 8;
@@ -37,7 +38,7 @@ function countCells({ matrix }: JobSource): number {
 function createScale(): (value: unknown) => number {
   const known = new Map<string, number>();
   const weighText = (text: string): number => {
-    const weight = known.get(text) ?? JSON.stringify(text).length + (text.split('${{').length - 1) * PER_EXPRESSION;
+    const weight = known.get(text) ?? JSON.stringify(text).length + countExpressions(text) * PER_EXPRESSION;
     known.set(text, weight);
     return weight;
   };

@@ -16,6 +16,29 @@ test('what no program can be given is refused', () => {
   expect(codes(text)).toEqual(['value-invalid 1', 'value-invalid 3', 'value-invalid 4', 'value-invalid 5']);
 });
 
+test('artifacts are kept for a hundred years at most', () => {
+  const keep = (expire: string) => codes(`steps: [{ run: make, artifacts: { paths: a, expire: ${expire} } }]`);
+  expect(keep('36500d')).toEqual([]);
+  expect(keep('36501d')).toEqual(['value-invalid 1']);
+  expect(keep('200000000d')).toEqual(['value-invalid 1']);
+});
+
+test('no value of a matrix is an expression', () => {
+  const matrix = (text: string) => codes(`jobs:\n  a:\n    matrix: { a: [1], ${text} }\n    steps: [{ run: make }]`);
+  const value = '"${{ event.sha }}"';
+  expect(matrix(`b: [${value}]`)).toEqual(['expression-place 3']);
+  expect(matrix(`include: [{ a: 1, b: ${value} }]`)).toEqual(['expression-place 3']);
+  expect(matrix(`exclude: [{ a: ${value} }]`)).toEqual(['expression-place 3']);
+});
+
+test('conditions that are joined must stay one that can be read', () => {
+  const when = (count: number, text: string) =>
+    `steps: [{ run: make, when: [${Array.from({ length: count }, (_, index) => `{ if: "env.A == '${text}${index}'" }`).join(', ')}] }]`;
+  expect(planText(when(41, '')).diagnostics).toEqual([]);
+  expect(planText(when(42, '')).diagnostics).toMatchObject([{ code: 'expression-invalid', line: 1 }]);
+  expect(planText(when(30, 'x'.repeat(200))).diagnostics).toMatchObject([{ code: 'expression-invalid', line: 1 }]);
+});
+
 test('memory is a number of bytes or a size', () => {
   const memory = (size: string) =>
     planText(`steps: [{ run: make, limits: { memory: ${size} } }]`).plan?.jobs[0]?.steps[0]?.limits.memory;
