@@ -168,10 +168,15 @@ test('cancelling asks for the token once', async () => {
   await expect.poll(() => page.title()).toMatch(/^cancelled:/);
   expect(isFinal((await server.runs.get(run.id))!.state)).toBe(true);
   // the token is known now: re-running goes on without a word
-  await page.getByRole('button', { name: 'Re-run all jobs' }).click();
+  const asked: string[] = [];
+  page.on('request', (request) => {
+    if (request.method() === 'POST') asked.push(request.url());
+  });
+  await page.getByRole('button', { name: 'Re-run all jobs' }).dblclick();
   await page.waitForURL((url) => url.pathname !== `/runs/${run.id}`);
   const created = await server.runs.get(page.url().split('/').at(-1)!);
   expect(created!.rerunOf).toBe(run.id);
+  expect(asked).toHaveLength(1);
   await page.getByText('re-run of an earlier run').waitFor();
 });
 

@@ -18,8 +18,11 @@ const names = new Map<string, string>();
 startClock();
 showActions();
 document.addEventListener('click', (event) => {
-  const action = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-action]') : null;
-  if (action) void act(action.dataset['action'] ?? '');
+  const button = event.target instanceof Element ? event.target.closest<HTMLButtonElement>('[data-action]') : null;
+  if (!button) return;
+  // A second click would ask for a second run, even while the page of the first one is on its way.
+  button.disabled = true;
+  void act(button.dataset['action'] ?? '').then((leaving) => (button.disabled = leaving));
 });
 follow();
 
@@ -87,7 +90,8 @@ function showActions(): void {
   for (const button of document.querySelectorAll<HTMLElement>('[data-action]:not([data-off])')) button.hidden = false;
 }
 
-async function act(action: string): Promise<void> {
+/** Gives whether another page is on its way. */
+async function act(action: string): Promise<boolean> {
   showProblem('');
   try {
     if (action === 'cancel') await postWithToken(`/api/runs/${run}/cancel`, {});
@@ -96,10 +100,12 @@ async function act(action: string): Promise<void> {
         jobs: action === 'rerun-failed' ? 'failed' : 'all',
       });
       if (created) location.href = `/runs/${created.id}`;
+      return created !== undefined;
     }
   } catch (error) {
     showProblem(error instanceof WriteRefused ? error.message : 'The server could not be reached.');
   }
+  return false;
 }
 
 function showProblem(text: string): void {
