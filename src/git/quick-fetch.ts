@@ -24,9 +24,13 @@ const HAVES = 16;
 const MANY_REFS = 2000;
 const PACK_FILES = ['.idx', '.rev', '.pack'];
 const PROXIES = ['http_proxy', 'https_proxy', 'HTTPS_PROXY', 'ALL_PROXY', 'all_proxy'];
-/** A connection that is kept saves the round trips of its opening; it holds no process alive. */
-const http = { agent: new HttpAgent({ keepAlive: true }), request: httpRequest };
-const https = { agent: new HttpsAgent({ keepAlive: true }), request: httpsRequest };
+/**
+ * A connection that is kept saves the round trips of its opening; it holds no process alive. Not for long: what lies
+ * between may forget it without a word.
+ */
+const KEPT = { keepAlive: true, timeout: 300_000 };
+const http = { agent: new HttpAgent(KEPT), request: httpRequest };
+const https = { agent: new HttpsAgent(KEPT), request: httpsRequest };
 
 /**
  * True: the mirror has the commit, and `ref` names it. False: this is not the way (another protocol, a proxy, a new mirror,
