@@ -1,11 +1,14 @@
 /** Pulls from a real registry. */
 import { execa } from 'execa';
+import { rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { connectEngine, type Engine } from '../../src/executors/docker/engine.ts';
 import { parseImageName } from '../../src/executors/docker/image-name.ts';
 import { createImages } from '../../src/executors/docker/images.ts';
-import { startDockerEngine } from '../support/docker-engine.ts';
+import { openEngineBench, startDockerEngine } from '../support/docker-engine.ts';
 import { PASSWORD, startRegistry, type TestRegistry, USER } from '../support/docker-registry.ts';
+import { contextOf } from './conformance/job.ts';
 
 let engine: Engine;
 let open: TestRegistry;
@@ -52,6 +55,16 @@ describe('an image', () => {
     expect(stdout.split('\n')).toHaveLength(1);
   });
 
+  it('has the digest of the repository that is named, also when it came from others before', async () => {
+    const first = await open.publish('team/first:1');
+    await images().ensure(first, quiet);
+    const second = `${open.host}/team/second:1`;
+    await execa('docker', ['tag', first, second]);
+    const { stdout: id } = await execa('docker', ['image', 'inspect', '--format', '{{.Id}}', first]);
+    // It was never there: what there is is its id.
+    expect(await images().ensure(second, quiet)).toBe(id);
+  });
+
   it('is looked for again where the policy is always', async () => {
     const name = await open.publish('team/moving:latest');
     const first = await images({ pullPolicy: 'always' }).ensure(name, quiet);
@@ -62,14 +75,16 @@ describe('an image', () => {
 
   it('of a closed registry needs credentials, and the right ones', async () => {
     const name = await closed.publish('private/tool:1');
-    const denied = { code: 'image-denied', retryable: false };
     await expect(images().ensure(name, quiet)).rejects.toMatchObject({
-      ...denied,
+      name: 'InputError',
+      code: 'image-denied',
       message: expect.stringContaining('DOCKER_AUTH_CONFIG'),
     });
-    await expect(images({ authConfig: authOf(closed.host, 'wrong') }).ensure(name, quiet)).rejects.toMatchObject(
-      denied,
-    );
+    await expect(images({ authConfig: authOf(closed.host, 'wrong') }).ensure(name, quiet)).rejects.toMatchObject({
+      name: 'InfrastructureError',
+      code: 'image-denied',
+      retryable: false,
+    });
     const right = images({ authConfig: authOf(closed.host, PASSWORD) });
     expect(await right.ensure(name, quiet)).toMatch(/^sha256:/);
   });
@@ -77,12 +92,28 @@ describe('an image', () => {
   it('that does not exist is not found', async () => {
     await open.publish('team/exists:1');
     for (const name of ['team/exists:2', 'team/nothing:1'])
-      await expect(images().ensure(`${open.host}/${name}`, quiet)).rejects.toMatchObject({ code: 'image-not-found' });
+      await expect(images().ensure(`${open.host}/${name}`, quiet)).rejects.toMatchObject({
+        name: 'InputError',
+        code: 'image-not-found',
+      });
   });
 
   it('of another platform only says that', async () => {
     const name = await open.publishFor('team/arm:1', { os: 'linux', architecture: 's390x' });
-    await expect(images().ensure(name, quiet)).rejects.toMatchObject({ code: 'image-platform', retryable: false });
+    await expect(images().ensure(name, quiet)).rejects.toMatchObject({ name: 'InputError', code: 'image-platform' });
+  });
+
+  it('without a shell is the fault of the pipeline that names it', async () => {
+    const empty = `impgem-test/no-shell-${process.pid}`;
+    await execa('sh', ['-c', `tar -c --files-from /dev/null | docker import - ${empty}`]);
+    const bench = await openEngineBench();
+    const executor = await createDockerExecutor(bench.options);
+    const context = await contextOf(empty, []);
+    await expect(executor.prepare(context)).rejects.toMatchObject({ name: 'InputError', code: 'image-without-shell' });
+    await executor.close();
+    await rm(context.folder, { recursive: true, force: true });
+    await bench.close();
+    await execa('docker', ['rmi', '-f', empty]);
   });
 
   it('of a registry that is away may be tried again', async () => {

@@ -5,7 +5,6 @@
  */
 import { InfrastructureError } from '../../errors.ts';
 import { STEP_PATHS } from '../executor.ts';
-import { engineCall } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 import { runExec } from './run-exec.ts';
 import type { Slot } from './slot.ts';
@@ -70,16 +69,15 @@ async function changeOwner(parts: ExecutorParts, slot: Slot, user: number): Prom
     );
 }
 
-/** The user id that a container runs as. */
+/** The user id that a container of a step runs as. */
 async function userOf(parts: ExecutorParts, containerId: string, image: string): Promise<number> {
-  const known = parts.users.get(image);
-  if (known !== undefined) return known;
-  const { Config } = await engineCall('ask which user a container runs as', () =>
-    parts.docker.getContainer(containerId).inspect(),
-  );
-  const [name = ''] = Config.User.split(':');
-  const user = name === '' ? ROOT : /^\d+$/.test(name) ? Number(name) : await idOf(parts, containerId, name);
-  parts.users.set(image, user);
+  const seen = parts.images.seen(image);
+  const [name = ''] = (parts.options.runAs ?? seen?.user ?? '').split(':');
+  if (name === '') return ROOT;
+  if (/^\d+$/.test(name)) return Number(name);
+  const key = `${seen?.id ?? image} ${name}`;
+  const user = parts.users.get(key) ?? (await idOf(parts, containerId, name));
+  parts.users.set(key, user);
   return user;
 }
 

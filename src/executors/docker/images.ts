@@ -1,6 +1,6 @@
 /** Images on the engine: there already, or pulled once for all jobs that want them, with progress in each job's log. */
 import type Docker from 'dockerode';
-import { type ImpGemError, InfrastructureError, messageOf } from '../../errors.ts';
+import { type ImpGemError, InfrastructureError, InputError, messageOf } from '../../errors.ts';
 import { engineCall, engineError, isGone, sentenceOf } from './engine.ts';
 import { parseImageName } from './image-name.ts';
 import type { DockerOptions } from './options.ts';
@@ -11,10 +11,13 @@ export type Note = (line: string) => void;
 export interface Images {
   /**
    * Settles when the image is on the engine, with its digest or id. Pulled when it is missing, or always where the
-   * policy says so. Errors: `image-name`, `image-not-found`, `image-denied`, `image-platform`, `engine-no-space`,
+   * policy says so. InputErrors `image-name`, `image-not-found`, `image-platform`, `image-denied` (nobody gave us
+   * credentials); InfrastructureErrors `image-denied` (those that we have are refused), `engine-no-space`,
    * `registry-unreachable`.
    */
   ensure(image: string, note: Note): Promise<string>;
+  /** What the last `ensure` of an image found: its id, and the user as it names it. */
+  seen(image: string): { id: string; user: string } | undefined;
   /** Whether the engine has it already. */
   has(image: string): Promise<boolean>;
 }
@@ -29,12 +32,16 @@ interface Pull {
 export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullPolicy' | 'authConfig'>): Images {
   const authOf = readRegistryAuths(options.authConfig);
   const pulls = new Map<string, Pull>();
+  const seen = new Map<string, { id: string; user: string }>();
 
   async function inspect(full: string): Promise<string | undefined> {
     return engineCall(`look for the image ${full}`, async () => {
       try {
-        const { Id, RepoDigests } = await docker.getImage(full).inspect();
-        return RepoDigests[0]?.split('@')[1] ?? Id;
+        const { Id, RepoDigests, Config } = await docker.getImage(full).inspect();
+        seen.set(full, { id: Id, user: Config.User });
+        // One image may have come from several repositories, each with a digest of its own.
+        const own = RepoDigests.find((digest) => repositoryOf(digest) === repositoryOf(full));
+        return own?.split('@')[1] ?? Id;
       } catch (error) {
         if (isGone(error)) return undefined;
         throw error;
@@ -57,6 +64,7 @@ export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullP
   }
 
   return {
+    seen: (image) => seen.get(parseImageName(image).full),
     has: async (image) => (await inspect(parseImageName(image).full)) !== undefined,
     async ensure(image, note) {
       const { full, registry } = parseImageName(image);
@@ -78,6 +86,15 @@ export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullP
       return digest;
     },
   };
+}
+
+/** As engines write it: some leave out what stands for Docker Hub, others do not. */
+function repositoryOf(reference: string): string {
+  return reference
+    .replace(/@.*$/, '')
+    .replace(/:[^:/]*$/, '')
+    .replace(/^docker\.io\//, '')
+    .replace(/^library\//, '');
 }
 
 interface Progress {
@@ -120,42 +137,54 @@ function inWords(layers: Iterable<{ current: number; total: number }>): string {
   return `${Math.round(current / 1e6)} of ${Math.round(total / 1e6)} MB`;
 }
 
-const KINDS: { pattern: RegExp; code: string; say: (image: string, hadAuth: boolean) => string; retryable: boolean }[] =
-  [
-    {
-      pattern: /no matching manifest|does not match the specified platform|image operating system/i,
-      code: 'image-platform',
-      say: (image) => `The image ${image} does not exist for the platform of this engine`,
-      retryable: false,
-    },
-    {
-      pattern: /denied|unauthorized|authentication required|no basic auth/i,
-      code: 'image-denied',
-      say: (image, hadAuth) =>
-        `The registry refuses the image ${image}: it does not exist, or ` +
-        (hadAuth
-          ? 'the credentials in DOCKER_AUTH_CONFIG may not read it'
-          : 'it needs credentials in DOCKER_AUTH_CONFIG'),
-      retryable: false,
-    },
-    {
-      pattern: /manifest unknown|not found|does not exist|name unknown/i,
-      code: 'image-not-found',
-      say: (image) => `There is no image ${image}: check name and tag`,
-      retryable: false,
-    },
-    {
-      pattern: /dial tcp|no such host|connection refused|timeout|temporary failure|TLS handshake|EOF|server gave HTTP/i,
-      code: 'registry-unreachable',
-      say: (image) => `The registry of the image ${image} cannot be reached from the Docker engine`,
-      retryable: true,
-    },
-  ];
+interface Kind {
+  pattern: RegExp;
+  code: string;
+  say: (image: string, hadAuth: boolean) => string;
+  /** Whose fault it is: the pipeline's, which names it, ours, or one that may pass. */
+  fault: (hadAuth: boolean) => 'pipeline' | 'ours' | 'passing';
+}
+
+const KINDS: Kind[] = [
+  {
+    pattern: /no matching manifest|does not match the specified platform|image operating system/i,
+    code: 'image-platform',
+    say: (image) => `The image ${image} does not exist for the platform of this engine`,
+    fault: () => 'pipeline',
+  },
+  {
+    // Docker Hub says so of a name with a slip in it.
+    pattern: /denied|unauthorized|authentication required|no basic auth/i,
+    code: 'image-denied',
+    say: (image, hadAuth) =>
+      `The registry refuses the image ${image}: it does not exist, or ` +
+      (hadAuth
+        ? 'the credentials in DOCKER_AUTH_CONFIG may not read it'
+        : 'it needs credentials in DOCKER_AUTH_CONFIG'),
+    fault: (hadAuth) => (hadAuth ? 'ours' : 'pipeline'),
+  },
+  {
+    pattern: /manifest unknown|not found|does not exist|name unknown/i,
+    code: 'image-not-found',
+    say: (image) => `There is no image ${image}: check name and tag`,
+    fault: () => 'pipeline',
+  },
+  {
+    pattern: /dial tcp|no such host|connection refused|timeout|temporary failure|TLS handshake|EOF|server gave HTTP/i,
+    code: 'registry-unreachable',
+    say: (image) => `The registry of the image ${image} cannot be reached from the Docker engine`,
+    fault: () => 'passing',
+  },
+];
 
 function pullError(error: unknown, image: string, hadAuth: boolean): ImpGemError {
   const text = sentenceOf(error);
   const kind = KINDS.find(({ pattern }) => pattern.test(text));
   if (!kind)
     return engineError(error instanceof Error ? error : new Error(messageOf(error)), `pull the image ${image}`);
-  return new InfrastructureError(kind.code, kind.say(image, hadAuth), { cause: error, retryable: kind.retryable });
+  const fault = kind.fault(hadAuth);
+  const message = kind.say(image, hadAuth);
+  return fault === 'pipeline'
+    ? new InputError(kind.code, message, { cause: error })
+    : new InfrastructureError(kind.code, message, { cause: error, retryable: fault === 'passing' });
 }

@@ -15,7 +15,7 @@ export interface ExecutorParts {
   starts: StartQueue;
   images: Images;
   rules: NetworkRules;
-  /** User ids of images, by name, as far as they were asked for. */
+  /** User ids by `IMAGE-ID NAME`, as far as they were asked for. */
   users: Map<string, number>;
   /** Whether the engine sees our disk; asked once, with an image that it has. */
   sharesDisk: (image: string) => Promise<boolean>;

@@ -9,6 +9,7 @@ import { commonLabels, holderName, ownerLabels } from './labels.ts';
 import type { Note } from './images.ts';
 import { createJobNetwork } from './job-network.ts';
 import type { ExecutorParts } from './parts.ts';
+import { startError } from './step-container.ts';
 import { createVolumes, holderBinds, type SlotVolumes } from './volumes.ts';
 
 export interface Slot {
@@ -142,7 +143,11 @@ export async function nameHolder(parts: ExecutorParts, { holderId }: Slot, owner
 }
 
 async function startHolder({ docker }: ExecutorParts, { holderId, image }: Slot): Promise<void> {
-  await engineCall(`start a container of ${image}`, () => docker.getContainer(holderId).start());
+  try {
+    await docker.getContainer(holderId).start();
+  } catch (error) {
+    throw startError(error, image);
+  }
 }
 
 /** Through the holder the files change their owner. */

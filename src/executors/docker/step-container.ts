@@ -3,12 +3,12 @@ import { randomBytes } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Limits } from '../../runs/plan.ts';
-import { InfrastructureError } from '../../errors.ts';
+import { type ImpGemError, InputError } from '../../errors.ts';
 import type { Task, UpcomingTask } from '../executor.ts';
 import { capLimits } from '../limits.ts';
 import { bindsOf, containerOptions, type MountedFolders } from './container-spec.ts';
 import { type Entry, ENTRY_TO_ENGINE, ENTRY_TO_FILE, renderCommands } from './entry.ts';
-import { engineCall, sentenceOf } from './engine.ts';
+import { engineCall, engineError, sentenceOf } from './engine.ts';
 import type { WatchedEnd } from './engine-events.ts';
 import { nestedSocketBind } from './nested-socket.ts';
 import type { ExecutorParts } from './parts.ts';
@@ -131,15 +131,11 @@ function sharedFolders(slot: Slot, folder: string): MountedFolders {
   };
 }
 
-function startError(error: unknown, image: string): Error {
+/** InputError `image-without-shell` when that is why a container does not start. */
+export function startError(error: unknown, image: string): ImpGemError {
   if (/exec: .*\/bin\/sh.*no such file/i.test(sentenceOf(error)))
-    return new InfrastructureError('image-without-shell', `The image ${image} has no /bin/sh; steps need one`, {
-      cause: error,
-    });
-  return new InfrastructureError('engine-failed', `Cannot start a container of ${image}: ${sentenceOf(error)}`, {
-    cause: error,
-    retryable: true,
-  });
+    return new InputError('image-without-shell', `The image ${image} has no /bin/sh; steps need one`, { cause: error });
+  return engineError(error, `start a container of ${image}`);
 }
 
 /** No step comes: the entry process ends by itself. The container belongs to the slot. */
