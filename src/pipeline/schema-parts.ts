@@ -57,7 +57,7 @@ const EventName = Type.Enum([...EVENT_KINDS, ...EVENT_KINDS.map((kind) => `!${ki
 const filters = {
   event: Type.Optional(
     oneOrMany(EventName, 'an event or a list of events', {
-      description: 'What happened: push, tag, pull_request, cron, manual or api.',
+      description: 'What happened: push, tag, pull_request or manual; cron and api are not made by the server yet.',
       examples: [['push', 'pull_request']],
     }),
   ),
@@ -68,7 +68,7 @@ const filters = {
     'At least one changed file matches. Files come from git; where git cannot tell, every file counts as changed.',
   ),
   repository: Globs('octocat/*', 'Repository as owner/name or forge/owner/name.'),
-  cron: Globs('nightly', 'Name of the cron entry.'),
+  cron: Globs('nightly', 'Name of the cron entry; the server has no schedule yet.'),
   if: Type.Optional(
     text('an expression', {
       description: 'An expression that must be true.',
