@@ -119,6 +119,9 @@ describe('a push', () => {
     expect(answers.filter((one) => one.body.result === 'accepted')).toHaveLength(1);
     const run = await product.runOf('the-same-one');
     expect(await product.api('/api/runs?repository=gitea/gem/twice')).toMatchObject({ runs: [{ id: run.id }] });
+    // Of this server no other delivery came twice.
+    expect(await product.metric('impgem_intake_total', 'forge="gitea",result="duplicate"')).toBe(9);
+    expect(await product.metric('impgem_intake_total', 'forge="gitea",result="accepted"')).toBeGreaterThan(0);
   });
 
   it('of an unknown commit ends errored and says so', async () => {

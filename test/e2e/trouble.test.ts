@@ -12,13 +12,7 @@ const GREEN = { '.impgem.yml': 'steps: [{ run: "true" }]\n' };
 let product: Product;
 afterEach(() => product.stop());
 
-/** The value of a metric; `labels` as they stand in the braces. */
-async function metric(name: string, labels = ''): Promise<number> {
-  const response = await fetch(`${product.url}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
-  const series = labels === '' ? `${name} ` : `${name}{${labels}} `;
-  const line = (await response.text()).split('\n').find((one) => one.startsWith(series));
-  return Number(line?.slice(series.length) ?? NaN);
-}
+const metric = (name: string, labels?: string): Promise<number> => product.metric(name, labels);
 const isTrue = async (ask: () => Promise<boolean>): Promise<void> => {
   await poll(async () => ((await ask()) ? true : undefined));
 };

@@ -6,6 +6,7 @@ import type { Git } from '../../src/git/git.ts';
 import type { Planner } from '../../src/intake/planner.ts';
 import { connectRedis } from '../../src/queue/connection.ts';
 import { EVENT_QUEUE, type EventPayload, consume } from '../../src/queue/queues.ts';
+import type { Lifecycle } from '../../src/runs/lifecycle.ts';
 import type { PipelineEvent } from '../../src/runs/event.ts';
 import { type IntakeFixture, startIntake } from '../support/intake-fixture.ts';
 import type { TestRepository } from '../support/git-http.ts';
@@ -103,11 +104,33 @@ describe('planning a delivery', () => {
   });
 });
 
+it('a delivery of which one pipeline could not be set going names the runs of the others', async () => {
+  const repository = await fixture.repository('plan/half');
+  const steps = GREEN['.impgem.yml'];
+  const event = await accepted(
+    pushOf('plan/half', await repository.commit({ '.impgem/one.yml': steps, '.impgem/two.yml': steps })),
+  );
+  const { lifecycle } = fixture.runs;
+  const start: Lifecycle['start'] = (run) =>
+    run.plan.file.endsWith('two.yml') ? Promise.reject(new Error('no room')) : lifecycle.start(run);
+  const planner = fixture.plannerWith({ lifecycle: { start } });
+  for (let count = 0; count < 2; count++) expect(await planner.handle(event, 1)).toBeGreaterThan(0);
+  expect(await planner.handle(event, 1)).toBeUndefined();
+  const runs = await runsOf(event.sha ?? '');
+  expect(runs.map((run) => [run.pipeline, run.state]).sort()).toEqual([
+    [undefined, 'errored'],
+    ['one', 'pending'],
+  ]);
+  const delivery = await fixture.deliveries.get(event.delivery);
+  expect(delivery).toMatchObject({ state: 'failed', reason: 'planning failed: no room' });
+  expect([...(delivery?.runs ?? [])].sort()).toEqual(runs.map(({ id }) => id).sort());
+});
+
 it('a repository whose remote hangs holds up no other', async () => {
   const hanging = await fixture.repository('plan/hanging');
   const sha = await hanging.commit(GREEN);
   const other = await fixture.repository('plan/other');
-  const planner = fixture.patientPlanner(600_000);
+  const planner = fixture.plannerWith({ git: fixture.gitFor(600_000) });
   const { queues } = fixture.runs;
   const blocking = connectRedis(fixture.server.url, 'patient', () => undefined);
   fixture.remote.hang = 'plan/hanging';

@@ -8,7 +8,7 @@ import type { Forge } from '../../src/forges/forge.ts';
 import { createForges } from '../../src/forges/forges.ts';
 import { type Git, createGit } from '../../src/git/git.ts';
 import { type Deliveries, createDeliveries } from '../../src/intake/deliveries.ts';
-import { type Planner, createPlanner } from '../../src/intake/planner.ts';
+import { type Planner, type PlannerDeps, createPlanner } from '../../src/intake/planner.ts';
 import { type Pushes, createPushes } from '../../src/intake/pushes.ts';
 import { createLogStore } from '../../src/logs/log-store.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
@@ -31,8 +31,9 @@ export interface IntakeFixture {
   deliveries: Deliveries;
   pushes: Pushes;
   planner: Planner;
-  /** A planner with a git of its own, which waits so long for a remote. */
-  patientPlanner(fetchTimeoutMs: number): Planner;
+  /** A git over the same mirrors that waits so long for a remote. */
+  gitFor(fetchTimeoutMs: number): Git;
+  plannerWith(more: Partial<PlannerDeps>): Planner;
   repository(name: string): Promise<TestRepository>;
   close(): Promise<void>;
 }
@@ -49,6 +50,9 @@ export async function startIntake(): Promise<IntakeFixture> {
       IMPGEM_GITEA_URL: remote.url,
       IMPGEM_GITEA_API_URL: `${forge.url}/api/v1`,
       IMPGEM_GITEA_TOKEN: 'token',
+      IMPGEM_GITHUB_URL: remote.url,
+      IMPGEM_GITHUB_API_URL: forge.apiUrl,
+      IMPGEM_GITHUB_TOKEN: 'token',
       IMPGEM_WEBHOOK_SECRET: SECRET,
       IMPGEM_LOG_LEVEL: 'error',
     },
@@ -95,7 +99,8 @@ export async function startIntake(): Promise<IntakeFixture> {
     deliveries,
     pushes,
     planner,
-    patientPlanner: (fetchTimeoutMs) => createPlanner({ ...planning, git: gitFor(fetchTimeoutMs) }),
+    gitFor,
+    plannerWith: (more) => createPlanner({ ...planning, ...more }),
     repository: (name) => makeRepository(join(folder.path, 'git'), name),
     async close() {
       redis.disconnect();

@@ -46,6 +46,10 @@ export interface Product {
     headers?: Record<string, string>,
   ): Promise<{ status: number; body: { delivery: string; result: string; reason?: string } }>;
   api<T>(path: string, init?: RequestInit): Promise<T>;
+  /** The value of a metric; `labels` as they stand in the braces. */
+  metric(name: string, labels?: string): Promise<number>;
+  /** The value of a metric; `labels` as they stand in the braces. */
+  metric(name: string, labels?: string): Promise<number>;
   /** The run of a delivery, as soon as `until` is true of it. */
   runOf(delivery: string, until?: (run: Run) => boolean): Promise<Run>;
   stop(): Promise<void>;
@@ -124,6 +128,12 @@ export async function startProduct(env: Record<string, string> = {}): Promise<Pr
       });
       return { status: response.status, body: (await response.json()) as never };
     },
+    async metric(name, labels = '') {
+      const response = await fetch(`${product.url}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
+      const series = labels === '' ? `${name} ` : `${name}{${labels}} `;
+      const line = (await response.text()).split('\n').find((one) => one.startsWith(series));
+      return Number(line?.slice(series.length) ?? NaN);
+    },
     async api(path, init = {}) {
       const response = await fetch(`${product.url}${path}`, {
         ...init,
@@ -134,6 +144,12 @@ export async function startProduct(env: Record<string, string> = {}): Promise<Pr
         },
       });
       return (await response.json()) as never;
+    },
+    async metric(name, labels = '') {
+      const response = await fetch(`${product.url}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
+      const series = labels === '' ? `${name} ` : `${name}{${labels}} `;
+      const line = (await response.text()).split('\n').find((one) => one.startsWith(series));
+      return Number(line?.slice(series.length) ?? NaN);
     },
     async runOf(delivery, until = isOver) {
       const id = await poll(
