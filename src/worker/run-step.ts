@@ -1,6 +1,7 @@
 /** One step from its turn to its end: whether it runs, that it is told in order, and that a later worker can carry it on. */
 import { messageOf } from '../errors.ts';
 import type { StepSpec } from '../runs/plan.ts';
+import type { LogKey } from '../runs/run.ts';
 import { logKey, viewOf, type JobScope, type StepView } from './job-scope.ts';
 import { createStepLog, maskText, type StepLog } from './step-log.ts';
 import { formatSize, isAllowed, reasonToSkip, statusAfter, type StepResult, type TryEnd } from './step-rules.ts';
@@ -28,13 +29,15 @@ export async function runStep(
   const { journal } = job.folder;
   job.begun.add(index);
   const { result: known, current } = (journal.load(entry) ?? {}) as StepEntry;
-  const end = (result: StepResult, log?: StepLog): StepResult => {
+  const key = logKey(job.assignment, String(index));
+  const end = (result: StepResult, log?: Pick<StepLog, 'close'>): StepResult => {
     journal.save(entry, { result } satisfies StepEntry);
     job.results[index] = result;
     tell(job, index, result, log);
     return result;
   };
-  if (known) return end(known);
+  // The worker before may have died before its log was closed, in which everything is.
+  if (known) return end(known, known.startedAt === undefined ? undefined : { close: () => job.ports.logs.close(key) });
   const step = stepAt(job.spec, index);
   const view = viewOf(job, index);
   const verdict = current ? undefined : await decide(job, step, view);
@@ -45,14 +48,12 @@ export async function runStep(
   const limit = new AbortController();
   const log = createStepLog({
     writer: job.ports.logs,
-    key: logKey(job.assignment, String(index)),
+    key,
     secrets: job.hidden,
     limit: job.logLimit,
     onLimit: () =>
       limit.abort({ state: 'failed', reason: `log limit of ${formatSize(job.logLimit)} reached` } satisfies Stop),
-    ...(current
-      ? { from: { offset: current.offset, stored: await job.ports.logs.length(logKey(job.assignment, String(index))) } }
-      : {}),
+    ...(job.adopted ? { from: await whereToGoOn(job, key, current) } : {}),
   });
   const stop = AbortSignal.any([jobStop, limit.signal]);
   const ended = await executeStep({
@@ -75,6 +76,16 @@ export async function runStep(
   return end(result, log);
 }
 
+/** Output comes again from the byte where its try began; what was said before any try, as of caches, stays as it is. */
+async function whereToGoOn(
+  job: JobScope,
+  key: LogKey,
+  current: CurrentTry | undefined,
+): Promise<{ offset: number; stored: number }> {
+  const stored = await job.ports.logs.length(key);
+  return { offset: current?.offset ?? stored, stored };
+}
+
 /** How a step that does not run ends; undefined when it does run. */
 async function decide(job: JobScope, step: StepSpec, view: StepView): Promise<TryEnd | undefined> {
   const reason = reasonToSkip(step, view, stopOf(job.stop));
@@ -90,7 +101,7 @@ async function decide(job: JobScope, step: StepSpec, view: StepView): Promise<Tr
 }
 
 /** Closes the log, then tells: whoever hears of the end finds the whole log. */
-function tell(job: JobScope, index: number, result: StepResult, log?: StepLog): void {
+function tell(job: JobScope, index: number, result: StepResult, log?: Pick<StepLog, 'close'>): void {
   const { state, reason, exitCode, startedAt, endedAt, summary } = result;
   // At once, not in its turn: making several logs durable side by side takes no longer than one.
   const closed = log?.close();

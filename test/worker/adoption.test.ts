@@ -6,7 +6,7 @@ import { createFakeExecutor, type FakeAnswer, type FakeScript } from '../../src/
 import type { Step } from '../../src/runs/run.ts';
 import type { HeldJob } from '../../src/worker/ports.ts';
 import { work } from '../../src/worker/work.ts';
-import { assignment, jobSpec, memoryPorts, stepSpec, type MemoryPorts } from '../support/job-fixture.ts';
+import { assignment, cache, jobSpec, memoryPorts, stepSpec, type MemoryPorts } from '../support/job-fixture.ts';
 import { runJob, type JobRun } from '../support/run-job.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
@@ -177,6 +177,50 @@ describe('adoption', () => {
     await runJob(executor, folder, spec, { ports, assignment: { steps } }).result;
     expect(callsOf(executor)).toEqual(['adopt', 'start 1', 'start 2', 'dispose']);
     expect(ports.reports.filter(({ index, change }) => index === 0 && change.state === 'succeeded')).toHaveLength(2);
+  });
+
+  it('closes the log of a step whose worker was gone before it could', async () => {
+    const folder = await temporaryFolder();
+    const ports = memoryPorts(folder);
+    const close = ports.logs.close.bind(ports.logs);
+    let closing = false;
+    ports.logs.close = () => {
+      closing = true;
+      return forever();
+    };
+    const begin = createFakeExecutor({ task: (task) => (task.id === '0' ? one : { until: forever() }) });
+    const first = runJob(begin, folder, spec, { ports });
+    while (!closing) await new Promise((resolve) => setImmediate(resolve));
+    first.detach.abort();
+    expect(await first.result).toBe('detached');
+    ports.logs.close = close;
+    const executor = createFakeExecutor({ task: () => ({}), adopt: () => ({ started: ['0'], answer: () => ({}) }) });
+    const steps: Step[] = ['one', 'two', 'three'].map((name) => ({ name, state: 'pending' }));
+    await runJob(executor, folder, spec, { ports, assignment: { steps } }).result;
+    expect(callsOf(executor)).not.toContain('resume 0');
+    expect([...ports.closed].sort()).toEqual(['0', '1', '2']);
+  });
+
+  it('goes on behind what was said of caches before the step had begun', async () => {
+    const cached = jobSpec([stepSpec('slow', { name: 'one', caches: [cache('a', ['a']), cache('b', ['b'])] })]);
+    const folder = await temporaryFolder();
+    const ports = memoryPorts(folder);
+    const restore = ports.caches.restore.bind(ports.caches);
+    ports.caches.restore = (_, { key }) => (key === 'a' ? Promise.reject(new Error('the disk is slow')) : forever());
+    const first = runJob(createFakeExecutor({ task: () => ({}) }), folder, cached, { ports });
+    while (ports.text('0') === '') await new Promise((resolve) => setImmediate(resolve));
+    first.detach.abort();
+    expect(await first.result).toBe('detached');
+    ports.caches.restore = restore;
+    const executor = createFakeExecutor({
+      task: () => ({ output: ['x\n'] }),
+      adopt: () => ({ started: [], answer: () => ({}) }),
+    });
+    const job = runJob(executor, folder, cached, { ports, assignment: { steps: told(ports, ['one']) } });
+    expect(await job.result).toMatchObject({ state: 'succeeded' });
+    expect(ports.text('0')).toMatch(
+      /^\[impgem\] cache a could not be restored: the disk is slow\n\[impgem\] cache a: not found\n\[impgem\] cache b: not found\nx\n/,
+    );
   });
 
   it('starts a task again of which the executor says that it never ran', async () => {
