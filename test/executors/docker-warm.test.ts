@@ -1,6 +1,8 @@
 /** Containers that were there before their job. */
 import { execa } from 'execa';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
@@ -263,4 +265,58 @@ it('keeps nothing warm of a tag that is to be pulled each time, but of an image 
   expect(asked).toEqual([]);
   warm.use(`${BASE_IMAGE}@sha256:${'0'.repeat(64)}`);
   expect(asked).toEqual(['to make one']);
+});
+
+/** A registry that does with each connection what it is told; `asked` settles at the next one. */
+async function badRegistry(onConnection: (socket: Socket) => void) {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    onConnection(socket);
+  }).listen(0, '127.0.0.1');
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return { image: `127.0.0.1:${port}/team/tool`, asked: () => once(server, 'connection') };
+}
+
+it('waits for no pull when a job is let go or disposed of', async () => {
+  const { image, asked } = await badRegistry(() => undefined);
+  for (const leave of ['detach', 'dispose'] as const) {
+    const mine = await context();
+    const job = await executor.prepare(mine);
+    const pulling = asked();
+    job.expect([{ ...taskOf('true'), image: `${image}:${leave}` }]);
+    await pulling;
+    await job[leave]();
+    if (leave === 'detach') await (await executor.adopt(mine))?.sandbox.dispose();
+  }
+});
+
+it('pulls again for the next step what could not be pulled ahead or before', async () => {
+  let connections = 0;
+  const { image } = await badRegistry((socket) => {
+    connections++;
+    socket.destroy();
+  });
+  const job = await executor.prepare(await context());
+  const seen: number[] = [];
+  for (let tries = 0; tries < 2; tries++) {
+    await expect(job.start(taskOf('true', { image }), recordOutput(), { signal })).rejects.toThrow();
+    seen.push(connections);
+  }
+  expect(seen[1]).toBeGreaterThan(seen[0]!);
+  await job.dispose();
+});
+
+it('makes a new container for a step when the one that waited was ended', async () => {
+  await warmUp();
+  const job = await executor.prepare(await context());
+  for (const { name, step } of await containers('label=dev.impgem.step'))
+    if (step === 'warm') await execa('docker', ['kill', name]);
+  expect(await job.start(taskOf('true'), recordOutput(), { signal })).toMatchObject({ code: 0 });
+  await job.dispose();
 });

@@ -1,4 +1,5 @@
 /** The containers of one job that wait for their turn: a bounded look-ahead over the tasks that are known to come. */
+import { ImpGemError } from '../../errors.ts';
 import type { Task, UpcomingTask } from '../executor.ts';
 import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
@@ -26,6 +27,8 @@ export interface WaitingSteps {
 interface Entry {
   needs: StepNeeds;
   step: Promise<WaitingStep>;
+  /** Once it waits. */
+  made?: WaitingStep;
 }
 
 /** `note`: hears of images, once each. */
@@ -33,26 +36,57 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
   const entries: Entry[] = [];
   let later: NodeJS.Timeout | undefined;
   let expected: UpcomingTask[] = [];
-  const starting = new Set<Promise<WaitingStep>>();
+  let dropped = false;
+  /** Without those that wait for their image: a pull may take minutes. */
+  const starting = new Set<Promise<unknown>>();
   const caps = parts.options.limits;
   const images = new Map<string, Promise<void>>();
 
-  async function imageReady(name: string): Promise<void> {
+  /** A failed pull is tried again for the next step that wants it. */
+  function imageReady(name: string): Promise<void> {
+    const ready = images.get(name) ?? pull(name);
+    images.set(name, ready);
+    ready.catch(() => images.delete(name));
+    return ready;
+  }
+
+  async function pull(name: string): Promise<void> {
     const digest = await parts.images.ensure(name, note);
     note(`image ${name} is ${digest}`);
   }
 
   function add(task: UpcomingTask | undefined, needs: StepNeeds): Entry {
     const labels = task === undefined ? {} : { [LABEL.step]: task.id };
-    const ready = images.get(needs.image) ?? imageReady(needs.image);
-    images.set(needs.image, ready);
-    const step = ready.then(() => startWaiting(parts, slot, needs, labels));
-    starting.add(step);
-    // Whoever takes it hears of a failure.
-    step.catch(() => undefined).finally(() => starting.delete(step));
-    const entry = { needs, step };
+    const step = imageReady(needs.image).then(() => start(entry, labels));
+    const entry: Entry = { needs, step };
     entries.push(entry);
+    // Whoever takes it hears of a failure; if nobody has, the next that comes gets a new one.
+    step.catch(() => forget(entry));
     return entry;
+  }
+
+  async function start(entry: Entry, labels: Record<string, string>): Promise<WaitingStep> {
+    if (dropped) throw new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps');
+    const starts = startWaiting(parts, slot, entry.needs, labels);
+    starting.add(starts);
+    try {
+      const made = await starts;
+      entry.made = made;
+      const onEnd = (): void => {
+        if (forget(entry)) void letGo(made);
+      };
+      made.end.signal.addEventListener('abort', onEnd, { once: true });
+      return made;
+    } finally {
+      starting.delete(starts);
+    }
+  }
+
+  /** False: somebody has it. */
+  function forget(entry: Entry): boolean {
+    const at = entries.indexOf(entry);
+    if (at >= 0) entries.splice(at, 1);
+    return at >= 0;
   }
 
   function topUp(): void {
@@ -78,7 +112,7 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
     async take(task) {
       const needs = needsOf(task, image, caps);
       const entry = entries.find((candidate) => sameNeeds(candidate.needs, needs)) ?? add(task, needs);
-      entries.splice(entries.indexOf(entry), 1);
+      forget(entry);
       // The hint may have been given before this task was taken.
       expected = expected.filter((other) => other.id !== task.id);
       if (entries.length < HURRY_BELOW) topUp();
@@ -89,11 +123,11 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       await Promise.all(entries.map((entry) => entry.step));
     },
     async drop() {
+      dropped = true;
       expected = [];
       clearTimeout(later);
       await Promise.allSettled(starting); // Those that were taken, too: none may appear after this.
-      const dropped = await Promise.allSettled(entries.splice(0).map((entry) => entry.step));
-      for (const result of dropped) if (result.status === 'fulfilled') await letGo(result.value);
+      for (const { made } of entries.splice(0)) if (made) await letGo(made);
     },
   };
 }

@@ -111,9 +111,10 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     const { image } = parts.options;
     unfinished.add(id);
     try {
-      const slot = await createSlot(parts, { id, image });
+      const said = rememberNotes();
+      const slot = await createSlot(parts, { id, image, note: said.note });
       const waiting = createWaitingSteps(parts, slot, image, () => undefined);
-      ready.push({ slot, waiting, ended: watchEnd(slot) });
+      ready.push({ slot, waiting, tellTo: said.tellTo, ended: watchEnd(slot) });
     } finally {
       unfinished.delete(id);
     }
