@@ -34,7 +34,7 @@ ENV NODE_ENV=production \
     IMPGEM_LISTEN=0.0.0.0:8000
 VOLUME /data
 EXPOSE 8000
-# A worker serves no HTTP; docker-compose.yml switches this off for it.
+# A worker serves no HTTP; docker-compose.yml asks `impgem worker --check` for it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8000/readyz').then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))"]
 ENTRYPOINT ["tini", "--", "impgem"]
