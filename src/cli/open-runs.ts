@@ -14,6 +14,7 @@ import type { RunRecord } from '../runs/run.ts';
 import { type Leases, createLeases } from '../runs/leases.ts';
 import { type Lifecycle, createLifecycle } from '../runs/lifecycle.ts';
 import { type Workers, createWorkers } from '../runs/workers.ts';
+import { type Repairs, createRepairs } from '../runs/repairs.ts';
 import { type RedisRunStore, createRedisRunStore } from '../runs/redis-store.ts';
 import { type StatusDelivery, createStatusDelivery } from '../statuses/status-queue.ts';
 
@@ -24,6 +25,7 @@ export interface Runs {
   turns: Turns;
   leases: Leases;
   workers: Workers;
+  repairs: Repairs;
   statuses: StatusDelivery;
 }
 
@@ -69,7 +71,16 @@ export function openRuns({ redis, archive, archiving, forges, settings, pageOf, 
     dueStatuses: (record) => statuses.due(record),
     onError: sayOnce(log),
   });
-  return { store, lifecycle, queues, turns, leases: createLeases(redis), workers, statuses };
+  return {
+    store,
+    lifecycle,
+    queues,
+    turns,
+    leases: createLeases(redis),
+    workers,
+    repairs: createRepairs(redis),
+    statuses,
+  };
 }
 
 /** Connects, saying each new trouble once and its end once. Throws InfrastructureError `redis-missing`. */

@@ -43,10 +43,9 @@ export function createPresence(deps: PresenceDeps): Presence {
   }
   return {
     async beat() {
-      if (left) return;
       const drained = (await workers.isDrained(name)) ? 'told to drain' : undefined;
       const why = drained ?? (await diskTrouble()) ?? (await deps.trouble());
-      // Whoever left meanwhile takes no jobs again, and is here no more.
+      // Looked at last: whoever left meanwhile takes no jobs again, and is here no more.
       if (left) return;
       if ((why === undefined) !== (paused === undefined)) onPause(why);
       paused = why;

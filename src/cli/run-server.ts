@@ -199,7 +199,12 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     trigger: createTrigger({ planner, forges, allowed, isRefName }),
     workers: viewWorkers(web),
     ready: () => checkReady(quick, data.root),
-    metrics: async () => metrics.render(await gaugesOf({ runs: web, redis: quick, journal, folder: data.root })),
+    metrics: async () => {
+      // Without Redis they are counted later.
+      const repairs = await web.repairs.take().catch(() => []);
+      for (const [kind, count] of repairs) metrics.count('impgem_repairs_total', { kind }, count);
+      return metrics.render(await gaugesOf({ runs: web, redis: quick, journal, folder: data.root }));
+    },
     ...(settings.IMPGEM_API_TOKEN === undefined ? {} : { apiToken: settings.IMPGEM_API_TOKEN }),
     ...(settings.IMPGEM_METRICS_TOKEN === undefined ? {} : { metricsToken: settings.IMPGEM_METRICS_TOKEN }),
     publicUrl: () => publicUrl ?? '',

@@ -15,7 +15,7 @@ import { announceLogs } from '../runs/announce-logs.ts';
 import { createArchive } from '../runs/archive.ts';
 import { createJobSource } from '../runs/job-source.ts';
 import { LEASE_MS } from '../runs/leases.ts';
-import type { RunRecord } from '../runs/run.ts';
+import type { Job, RunRecord } from '../runs/run.ts';
 import { createJobRunner } from '../worker/job-runner.ts';
 import type { ArtifactStore, Assignment, HeldJob, LogWriter } from '../worker/ports.ts';
 import { work } from '../worker/work.ts';
@@ -167,7 +167,9 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   else await releasePredecessor();
   const clearOnce = async (): Promise<void> => {
     const count = await clearRemains(executor, runs.store, data.work);
-    if (count > 0) log.info({ count }, 'removed what dead workers left');
+    if (count === 0) return;
+    log.warn({ count, repair: 'remains-removed' }, 'removed what dead workers left');
+    await runs.repairs.tell('remains-removed', count);
   };
   let clearing: Promise<void> | undefined;
   let isWanted = false;
@@ -185,10 +187,15 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   };
   const clearTimer = setInterval(clear, CLEAR_MS);
   clear();
+  /** A job that was cancelled while it waited for another worker may have left what still runs. */
+  const clearLost = async (run: string): Promise<void> => {
+    const record = await runs.store.get(run);
+    const isLost = (job: Job): boolean =>
+      job.state === 'cancelled' && record?.control[job.id]?.lossReason !== undefined;
+    if (record?.jobs.some(isLost)) clear();
+  };
   await feed.onCancel((run) => {
-    source.check(run).catch((error: unknown) => onError(messageOf(error)));
-    // A job that was lost and waited for its next worker is over now, and may have left what still runs.
-    clear();
+    for (const heard of [source.check(run), clearLost(run)]) heard.catch((error: unknown) => onError(messageOf(error)));
   });
   // Whether there is room comes before the first job.
   await presence.beat();
@@ -207,7 +214,11 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   async function releasePredecessor(): Promise<void> {
     for (const lease of await runs.leases.ofWorker(name)) {
       const reason = `worker ${name} was restarted`;
-      await runs.lifecycle.release(lease.run, lease.job, lease.fence, { counts: true, reason });
+      const released = await runs.lifecycle.release(lease.run, lease.job, lease.fence, { counts: true, reason });
+      if (released) {
+        log.warn({ run: lease.run, job: lease.job, repair: 'job-released' }, 'repaired');
+        await runs.repairs.tell('job-released', 1);
+      }
       await runs.leases.drop(lease);
     }
   }

@@ -26,7 +26,7 @@ const COUNTERS = {
   impgem_jobs_total: 'Jobs that ended, by final state.',
   impgem_job_retries_total: 'Attempts of jobs after their first.',
   impgem_statuses_total: 'Commit statuses by forge and outcome of the request.',
-  impgem_repairs_total: 'What the reconciler mended, by kind.',
+  impgem_repairs_total: 'What was left by a crash and mended, by kind.',
   impgem_log_bytes_total: 'Bytes of log of runs that ended.',
   impgem_removed_total: 'Runs past their limit, and logs and lists of artifacts that belonged to no run, removed.',
   impgem_freed_bytes_total: 'Bytes of artifacts and caches that nothing named any more, removed.',
@@ -36,7 +36,7 @@ const COUNTERS = {
 const HISTOGRAMS = {
   impgem_run_seconds: 'From creation of a run to its end, by final state.',
   impgem_step_seconds: 'Duration of steps, by final state.',
-  impgem_job_wait_seconds: 'From a job being ready to a worker taking it.',
+  impgem_job_wait_seconds: 'From a job being ready to a worker taking it, of runs that ended.',
   impgem_plan_seconds: 'From a delivery being taken up to its runs.',
 } as const;
 export type CounterName = keyof typeof COUNTERS;

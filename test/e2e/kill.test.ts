@@ -38,10 +38,13 @@ describe('a worker killed with -9 in the middle of a step', () => {
     const { delivery } = await product.push('gem/again', { '.impgem.yml': pipeline.trimEnd() + '\n' });
     await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
     await worker.stop('SIGKILL');
-    await product.startWorker({ IMPGEM_WORKER_NAME: 'w3', IMPGEM_WORKER_LABELS: 'special' });
+    const again = await product.startWorker({ IMPGEM_WORKER_NAME: 'w3', IMPGEM_WORKER_LABELS: 'special' });
+    await again.said(/"repair":"job-released"/);
     const run = await product.runOf(delivery);
     expect(run).toMatchObject({ state: 'succeeded', jobs: [{ attempt: 2, worker: 'w3' }] });
     expect(await textOf(run.id, 'job=main')).toMatch(/worker w3 was restarted/);
+    // The other is the job of the worker that nobody started again.
+    expect(await product.metric('impgem_repairs_total', 'kind="job-released"')).toBe(2);
   });
 });
 
