@@ -48,8 +48,6 @@ export interface Product {
   api<T>(path: string, init?: RequestInit): Promise<T>;
   /** The value of a metric; `labels` as they stand in the braces. */
   metric(name: string, labels?: string): Promise<number>;
-  /** The value of a metric; `labels` as they stand in the braces. */
-  metric(name: string, labels?: string): Promise<number>;
   /** The run of a delivery, as soon as `until` is true of it. */
   runOf(delivery: string, until?: (run: Run) => boolean): Promise<Run>;
   stop(): Promise<void>;
@@ -144,12 +142,6 @@ export async function startProduct(env: Record<string, string> = {}): Promise<Pr
         },
       });
       return (await response.json()) as never;
-    },
-    async metric(name, labels = '') {
-      const response = await fetch(`${product.url}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
-      const series = labels === '' ? `${name} ` : `${name}{${labels}} `;
-      const line = (await response.text()).split('\n').find((one) => one.startsWith(series));
-      return Number(line?.slice(series.length) ?? NaN);
     },
     async runOf(delivery, until = isOver) {
       const id = await poll(
