@@ -1,5 +1,5 @@
 /** What all jobs of one sandbox executor share: bubblewrap, the copy of /etc, pipes, control groups. */
-import { accessSync, constants, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, openSync, readdirSync, readFileSync, statfsSync } from 'node:fs';
 import { mkdtemp, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,11 +56,15 @@ export async function openHost(options: HostOptions): Promise<SandboxHost> {
   };
 }
 
+/** What a container is given is less (64 MiB): one step that hands on too much would fill it for all others. */
+const ROOMY = 1024 ** 3;
+
 /** In memory where that can be: pipes and hand-over files come and go with each step, and a busy disk makes them wait. */
 function scratchParent(): string {
   try {
     accessSync('/dev/shm', constants.W_OK | constants.X_OK);
-    return '/dev/shm';
+    const { blocks, bsize } = statfsSync('/dev/shm');
+    return blocks * bsize < ROOMY ? tmpdir() : '/dev/shm';
   } catch {
     return tmpdir();
   }
