@@ -1,5 +1,6 @@
 /** The small shapes that pipeline, job and step share. `$comment` is the end of the sentence "... must be". */
 import Type, { type Static, type TSchema } from 'typebox';
+import { EVENT_KINDS } from './event-kinds.ts';
 
 export const NAME_PATTERN = '^[A-Za-z_][A-Za-z0-9_]*$';
 
@@ -49,7 +50,6 @@ export const Env = mapOf(Scalar, NAME_PATTERN, 'a name of letters, digits and `_
   examples: [{ CI_FLAVOUR: 'gem', PORT: 8080 }],
 });
 
-export const EVENT_KINDS = ['push', 'tag', 'pull_request', 'cron', 'manual', 'api'] as const;
 const EventName = Type.Enum([...EVENT_KINDS, ...EVENT_KINDS.map((kind) => `!${kind}` as const)], {
   $comment: `one of ${EVENT_KINDS.join(', ')}, or one of them after \`!\``,
 });

@@ -1,6 +1,7 @@
 /** Conditions that no event can fulfil, and jobs that therefore never run. */
 import type { EventKind } from '../runs/event.ts';
 import { needsOf } from './check-needs.ts';
+import { EVENT_KINDS } from './event-kinds.ts';
 import { evaluateConditionNow } from './expression.ts';
 import { walkExpression } from './expression-ast.ts';
 import { expandMatrix } from './expand-matrix.ts';
@@ -8,7 +9,6 @@ import type { Warn } from './find-warnings.ts';
 import type { KeyedJob } from './jobs-of.ts';
 import { type ConditionSource, matcherOf, toList, type WhenSource } from './match-when.ts';
 import type { JobSource, PipelineSource } from './schema.ts';
-import { EVENT_KINDS } from './schema-parts.ts';
 import { parseCondition } from './split-template.ts';
 
 /** Kinds of events that get there, each with the lists of branches that one of them must be in: `[[]]` is any branch. */
