@@ -52,7 +52,7 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
   const { createDockerExecutor } = await import('../executors/docker/docker-executor.ts');
   const { parseNestedOptions } = await import('../executors/docker/nested-options.ts');
   const { memory = parseSize('4g') ?? 0, cpu = 2, pids = 2048 } = stepLimits(settings);
-  const data = dataFolder(settings);
+  const root = use.local ?? dataFolder(settings).root;
   return createDockerExecutor({
     ...engineAddress(settings),
     limits: { memory, cpu, pids },
@@ -60,13 +60,10 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     ...(settings.IMPGEM_RUN_AS === undefined ? {} : { runAs: settings.IMPGEM_RUN_AS }),
     ...(settings.DOCKER_AUTH_CONFIG === undefined ? {} : { authConfig: settings.DOCKER_AUTH_CONFIG }),
     // Workers on one data folder are one installation: each may clear away what a dead one left, and nothing else.
-    instance: createHash('sha256')
-      .update(use.local ?? data.root)
-      .digest('hex')
-      .slice(0, 12),
+    instance: createHash('sha256').update(root).digest('hex').slice(0, 12),
     // Of local runs several may be in the making at once.
     workerName: use.local === undefined ? (settings.IMPGEM_WORKER_NAME ?? hostname()) : `local-${process.pid}`,
-    folder: join(data.root, 'warm'),
+    folder: join(root, 'warm'),
     blockedNetworks: listOf(settings.IMPGEM_BLOCKED_NETWORKS),
     ...(use.onProblem === undefined ? {} : { onProblem: use.onProblem }),
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,

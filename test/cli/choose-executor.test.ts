@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
+import { mkdir, utimes } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { chooseExecutor } from '../../src/cli/choose-executor.ts';
+import { chooseExecutor, type ExecutorUse } from '../../src/cli/choose-executor.ts';
 import { readSettings } from '../../src/config/read-settings.ts';
+import { startDockerEngine } from '../support/docker-engine.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const settings = async (env: Record<string, string>) => {
@@ -36,6 +39,23 @@ describe('the executor', () => {
       name: 'InfrastructureError',
       message: expect.stringMatching(/engine/i),
     });
+  });
+
+  it('of a local run clears away nothing of the installation whose data folder is the same', async () => {
+    await startDockerEngine();
+    const data = await temporaryFolder();
+    const warm = join(data, 'warm', 'of-a-worker');
+    await mkdir(warm, { recursive: true });
+    await utimes(warm, 0, 0);
+    const own = readSettings({ IMPGEM_DATA: data, IMPGEM_EXECUTOR: 'docker', IMPGEM_WARM_SLOTS: '0' }, data);
+    const remains = async (use: ExecutorUse): Promise<boolean> => {
+      const executor = await chooseExecutor(own, use);
+      onTestFinished(() => executor.close());
+      await executor.reap(() => false);
+      return existsSync(warm);
+    };
+    expect(await remains({ local: join(data, 'local') })).toBe(true);
+    expect(await remains({})).toBe(false);
   });
 
   it('where there is neither engine nor bubblewrap is an error that says what to install', async () => {
