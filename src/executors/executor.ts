@@ -83,6 +83,8 @@ export interface Exit {
   /** Set when the end was not the script's own: killed by us, or by the kernel for memory. */
   reason?: 'cancelled' | 'out of memory';
   handover: Handover;
+  /** Digest of the image that it ran in, or the id of one without; absent where there are no images. */
+  image?: string;
 }
 
 export interface StartOptions {

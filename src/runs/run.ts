@@ -19,6 +19,8 @@ export interface Step {
   endedAt?: string;
   /** Markdown from $IMPGEM_SUMMARY, bounded. */
   summary?: string;
+  /** Digest of the image that it ran in (`sha256:...`); the id of one that no registry has. */
+  image?: string;
 }
 
 export interface Job {

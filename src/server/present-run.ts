@@ -54,6 +54,7 @@ function presentStep(step: Step): Step {
     startedAt: step.startedAt,
     endedAt: step.endedAt,
     summary: step.summary,
+    image: step.image,
   });
 }
 

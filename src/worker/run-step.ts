@@ -102,7 +102,7 @@ async function decide(job: JobScope, step: StepSpec, view: StepView): Promise<Tr
 
 /** Closes the log, then tells: whoever hears of the end finds the whole log. */
 function tell(job: JobScope, index: number, result: StepResult, log?: Pick<StepLog, 'close'>): void {
-  const { state, reason, exitCode, startedAt, endedAt, summary } = result;
+  const { state, reason, exitCode, startedAt, endedAt, summary, image } = result;
   // At once, not in its turn: making several logs durable side by side takes no longer than one.
   const closed = log?.close();
   closed?.catch(() => undefined);
@@ -115,6 +115,7 @@ function tell(job: JobScope, index: number, result: StepResult, log?: Pick<StepL
       ...(startedAt === undefined ? {} : { startedAt }),
       ...(endedAt === undefined ? {} : { endedAt }),
       ...(summary === undefined ? {} : { summary: maskText(job.hidden, summary) }),
+      ...(image === undefined ? {} : { image }),
     });
   });
 }

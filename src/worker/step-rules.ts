@@ -15,6 +15,8 @@ export interface StepResult {
   startedAt?: string;
   endedAt?: string;
   summary?: string;
+  /** As Exit has it. */
+  image?: string;
   /** Ended badly, and the pipeline lets it pass. */
   allowed?: boolean;
   /** Ended badly by our fault. */

@@ -147,6 +147,7 @@ function readExit(exit: Exit, signal: AbortSignal): StepEnd {
     outputs: [...handed.outputs],
     path: handed.path,
     ...(handed.summary === undefined ? {} : { summary: handed.summary }),
+    ...(exit.image === undefined ? {} : { image: exit.image }),
   };
 }
 

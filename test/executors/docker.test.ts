@@ -1,7 +1,12 @@
+import { execa } from 'execa';
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { conformance } from './conformance.ts';
+import { openJob, recordOutput, taskOf } from './conformance/job.ts';
 
 let bench: EngineBench;
 beforeAll(async () => {
@@ -23,6 +28,25 @@ conformance('docker', {
     blocksOnOutput: false,
     sealsProc: false,
   },
+});
+
+it('keeps the variables of a step off the disk, and out of what the engine tells', async () => {
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, BASE_IMAGE);
+  const secret = randomBytes(12).toString('hex');
+  const output = recordOutput();
+  const script = 'echo ${#TOKEN}; until [ -e go ]; do sleep 0.02; done';
+  const task = taskOf(script, { env: { TOKEN: secret } });
+  const running = job.sandbox.start(task, output, { signal: new AbortController().signal });
+  await output.until('24\n');
+  const ids = (await execa('docker', ['ps', '-q', '--filter', `label=dev.impgem.instance=${bench.options.instance}`]))
+    .stdout;
+  expect((await execa('docker', ['inspect', ...ids.split('\n')])).stdout).not.toContain(secret);
+  expect((await execa('grep', ['-rl', secret, job.context.folder], { reject: false })).stdout).toBe('');
+  await writeFile(join(job.context.folder, 'workspace/go'), '');
+  expect(await running).toMatchObject({ code: 0, image: expect.stringMatching(/^sha256:/) });
+  await job.close();
+  await executor.close();
 });
 
 it('leaves nothing on the engine', async () => {

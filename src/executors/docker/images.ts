@@ -16,10 +16,17 @@ export interface Images {
    * `registry-unreachable`.
    */
   ensure(image: string, note: Note): Promise<string>;
-  /** What the last `ensure` of an image found: its id, and the user as it names it. */
-  seen(image: string): { id: string; user: string } | undefined;
+  /** What the last `ensure` of an image found: its id, its digest if it has one, and the user as it names it. */
+  seen(image: string): SeenImage | undefined;
   /** Whether the engine has it already. */
   has(image: string): Promise<boolean>;
+}
+
+export interface SeenImage {
+  id: string;
+  /** The id when there is none. */
+  digest: string;
+  user: string;
 }
 
 const NOTE_EVERY_MS = 2000;
@@ -32,16 +39,17 @@ interface Pull {
 export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullPolicy' | 'authConfig'>): Images {
   const authOf = readRegistryAuths(options.authConfig);
   const pulls = new Map<string, Pull>();
-  const seen = new Map<string, { id: string; user: string }>();
+  const seen = new Map<string, SeenImage>();
 
   async function inspect(full: string): Promise<string | undefined> {
     return engineCall(`look for the image ${full}`, async () => {
       try {
         const { Id, RepoDigests, Config } = await docker.getImage(full).inspect();
-        seen.set(full, { id: Id, user: Config.User });
         // One image may have come from several repositories, each with a digest of its own.
         const own = RepoDigests.find((digest) => repositoryOf(digest) === repositoryOf(full));
-        return own?.split('@')[1] ?? Id;
+        const digest = own?.split('@')[1] ?? Id;
+        seen.set(full, { id: Id, digest, user: Config.User });
+        return digest;
       } catch (error) {
         if (isGone(error)) return undefined;
         throw error;

@@ -60,9 +60,11 @@ export function createJobSandbox(
       throw error;
     }
     const { containerId, number, nonce } = step;
-    recordStarted(job.folder, { task: task.id, containerId, number, nonce });
+    const digest = parts.images.seen(step.needs.image)?.digest;
+    const image = digest === undefined ? {} : { image: digest };
+    recordStarted(job.folder, { task: task.id, containerId, number, nonce, ...image });
     handOver(slot, step, task.docker ? withNestedHost(task) : task);
-    return follow({ ...step, folder: stepFolder(slot, number) }, output, options);
+    return follow({ ...step, ...image, folder: stepFolder(slot, number) }, output, options);
   }
 
   function expect(tasks: UpcomingTask[]): void {

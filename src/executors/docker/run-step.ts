@@ -28,6 +28,8 @@ export interface RunningStep {
   /** Its step folder on our disk. */
   folder: string;
   end: WatchedEnd;
+  /** Digest of its image. */
+  image?: string;
 }
 
 /**
@@ -57,7 +59,13 @@ export async function followStep(
     const handover = step.log
       ? readHandover(handoverFolder(step.folder))
       : await fetchHandover(parts.docker, step.containerId);
-    return { code, handover, ...(reason === undefined ? {} : { reason }) };
+    const { image } = step;
+    return {
+      code,
+      handover,
+      ...(reason === undefined ? {} : { reason }),
+      ...(image === undefined ? {} : { image }),
+    };
   } catch (error) {
     if (!livesOn(error)) await kill(parts, step.containerId, end.signal);
     throw error;

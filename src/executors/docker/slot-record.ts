@@ -15,6 +15,8 @@ interface StartedStep {
   /** Number of the step's folder. */
   number: number;
   nonce: string;
+  /** Digest of its image. */
+  image?: string;
 }
 
 /** The engine keeps its output. */
