@@ -45,6 +45,7 @@ describe('a worker killed with -9 in the middle of a step', () => {
     expect(await textOf(run.id, 'job=main')).toMatch(/worker w3 was restarted/);
     // The other is the job of the worker that nobody started again.
     expect(await product.metric('impgem_repairs_total', 'kind="job-released"')).toBe(2);
+    await expect.poll(() => product.metric('impgem_job_retries_total')).toBe(2);
   });
 });
 
