@@ -124,7 +124,7 @@ it('a worker that is drained over HTTP ends what it has, takes nothing more, and
   await product.startWorker();
   const worker = async (): Promise<{ paused?: string; jobs: object[] } | undefined> =>
     (await product.api<{ workers: { paused?: string; jobs: object[] }[] }>('/api/workers')).workers[0];
-  const { delivery } = await product.push('ann/app', { '.impgem.yml': 'steps: [{ run: sleep 4 }]\n' });
+  const { delivery } = await product.push('ann/app', { '.impgem.yml': 'steps: [{ run: echo hello; sleep 4 }]\n' });
   const { id } = await product.runOf(delivery, (run) => run.state === 'running');
   expect(await product.api('/api/workers/w1/drain', { method: 'POST' })).toEqual({ name: 'w1', drained: true });
   await isTrue(async () => (await worker())?.paused === 'told to drain');
@@ -132,8 +132,19 @@ it('a worker that is drained over HTTP ends what it has, takes nothing more, and
   expect(await product.runOf(delivery)).toMatchObject({ id, state: 'succeeded', jobs: [{ attempt: 1 }] });
   expect(await product.runOf(later, () => true)).toMatchObject({ state: 'pending' });
   await isTrue(async () => (await worker())?.jobs.length === 0);
+  // A ticket that came to the worker all the same was put back.
+  const depth = (state: string): Promise<number> => metric('impgem_queue_depth', `queue="jobs",state="${state}"`);
+  await isTrue(async () => (await depth('prioritized')) + (await depth('delayed')) === 1);
   await product.api('/api/workers/w1/resume', { method: 'POST' });
   expect(await product.runOf(later)).toMatchObject({ state: 'succeeded' });
+  await isTrue(async () => (await metric('impgem_runs_total', 'state="succeeded"')) === 2);
+  expect(await metric('impgem_jobs_total', 'state="succeeded"')).toBe(2);
+  for (const name of ['impgem_run_seconds', 'impgem_step_seconds'])
+    expect(await metric(`${name}_count`, 'state="succeeded"')).toBe(2);
+  expect(await metric('impgem_step_seconds_sum', 'state="succeeded"')).toBeGreaterThan(4);
+  expect(await metric('impgem_job_wait_seconds_count')).toBe(2);
+  expect((await depth('prioritized')) + (await depth('delayed'))).toBe(0);
+  await isTrue(async () => (await metric('impgem_log_bytes_total')) >= 'hello\n'.length);
   expect(await product.api('/api/workers/none/drain', { method: 'POST' })).toMatchObject({ code: 'worker-unknown' });
 }, 90_000);
 
