@@ -19,7 +19,7 @@ import { openLocalRuns, type FinishedRun } from './local/run-checkout.ts';
 import { createRunView } from './local/run-view.ts';
 import { createScreen, type Screen } from './local/screen.ts';
 import { readSecretsFile } from './local/secrets-file.ts';
-import { withEnvironment, withJobs } from './local/narrow-plan.ts';
+import { checkJobs, withEnvironment, withJobs } from './local/narrow-plan.ts';
 import { readPipelines } from './read-pipelines.ts';
 import { untilSignal } from './until-signal.ts';
 
@@ -96,11 +96,11 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
     print([]);
     return EXIT.failed;
   }
+  checkJobs(plans, options.job ?? []);
   const chosen = plans
     .map((plan) => withEnvironment(plan, options.env ?? []))
     .map((plan) => (options.job === undefined ? plan : withJobs(plan, options.job)))
     .filter((plan) => options.job === undefined || plan.jobs.length > 0);
-  if (chosen.length === 0) throw new InputError('job-unknown', noSuchJob(options.job ?? [], plans));
 
   const cancel = cancelledBy(signal);
   const runs = await openLocalRuns({ checkout, settings, event, secrets, cancel });
@@ -150,11 +150,6 @@ function planAll(loaded: LoadedPipeline[], input: PlanInput): { plans: Plan[]; d
     if (result?.plan) plans.push(result.plan);
   }
   return { plans, diagnostics };
-}
-
-function noSuchJob(wanted: string[], plans: Plan[]): string {
-  const known = plans.flatMap((plan) => plan.jobs.map((job) => job.id));
-  return `No job ${wanted.join(', ')}; there are: ${known.join(', ')}`;
 }
 
 const END_COLOURS = { succeeded: 'green', skipped: 'dim', cancelled: 'yellow' } as const;

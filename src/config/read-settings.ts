@@ -58,6 +58,13 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env, folder = proc
       );
     }
   }
+  for (const [name, value] of Object.entries(given)) {
+    const schema = SettingsSchema.properties[name as keyof Settings];
+    // Of which the pattern sees the beginning only.
+    if (!('pattern' in schema) || !String(schema.pattern).includes('://')) continue;
+    if (new RegExp(String(schema.pattern)).test(value) && !URL.canParse(value))
+      problems.push(`${name}: must be a whole address, with a host (is "${withoutPassword(value)}")`);
+  }
   if (problems.length > 0)
     throw new ImpGemError(
       'settings-invalid',

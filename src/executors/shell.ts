@@ -1,7 +1,7 @@
 /** What both executors share: how a task's script is run, its environment, and how its files are read afterwards. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { ImpGemError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import { HANDOVER_LIMIT, STEP_PATHS, type Handover, type Task } from './executor.ts';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -33,24 +33,24 @@ export function taskCommand(task: Pick<Task, 'shell' | 'workingDirectory'>, scri
   const command = shellCommand(task.shell, script);
   if (task.workingDirectory === undefined) return command;
   if (task.workingDirectory.includes('\0')) {
-    throw new ImpGemError('working-directory-invalid', 'The working-directory holds a NUL character.');
+    throw new InputError('working-directory-invalid', 'The working-directory holds a NUL character.');
   }
   return ['/bin/sh', '-c', ENTER_FOLDER, 'sh', task.workingDirectory, ...command];
 }
 
-/** Environment with PATH and HOME filled in. Error `environment-invalid` for what no process can be given. */
+/** Environment with PATH and HOME filled in. InputError `environment-invalid` for what no process can be given. */
 export function environmentOf(task: Pick<Task, 'env' | 'path'>): Record<string, string> {
   const path = [...task.path, task.env['PATH'] ?? DEFAULT_PATH].join(':');
   const env = { HOME: STEP_PATHS.home, ...task.env, PATH: path };
   for (const [name, value] of Object.entries(env)) {
     if (name === '' || /[=\0]/.test(name) || value.includes('\0')) {
-      throw new ImpGemError(
+      throw new InputError(
         'environment-invalid',
         `The variable ${JSON.stringify(name)} cannot be passed to a process: no "=" in the name, no NUL character.`,
       );
     }
     if (Buffer.byteLength(name) + Buffer.byteLength(value) + 1 > LONGEST_VARIABLE) {
-      throw new ImpGemError(
+      throw new InputError(
         'environment-invalid',
         `The variable ${name} is longer than the 128 KiB that a process can be given: write it to a file instead.`,
       );

@@ -26,10 +26,16 @@ export async function executeJob(begun: BegunJob, cancel: AbortSignal): Promise<
   const services: RunningServices[] = [];
   try {
     if (cancel.aborted) onCancel();
-    const result = await runPhases(begun, services);
-    // The outcome stands, whatever clean-up meets: the runner disposes again in the background, and says what failed.
-    for (const running of services) await running.close(() => begun.dispose().catch(() => undefined));
-    await begun.log.close();
+    const result = await runPhases(begun, services).catch((error: unknown) => {
+      if (error instanceof LostJobError) throw error;
+      return failure(error, stop.signal);
+    });
+    try {
+      // The outcome stands, whatever clean-up meets: the runner disposes again in the background, and says what failed.
+      for (const running of services) await running.close(() => begun.dispose().catch(() => undefined));
+    } finally {
+      await begun.log.close();
+    }
     return result;
   } catch (error) {
     if (error instanceof LostJobError) throw error;

@@ -3,7 +3,7 @@
  * `$IMPGEM_PATH` (a folder a line) and `$IMPGEM_SUMMARY` (markdown). The text is a stranger's: it is bounded, names are
  * checked, and a bad line is an error that says where it is.
  */
-import { HANDOVER_LIMIT, type Handover } from '../executors/executor.ts';
+import { HANDOVER_LIMIT, STEP_PATHS, type Handover } from '../executors/executor.ts';
 
 export interface HandedOn {
   env: Map<string, string>;
@@ -106,7 +106,8 @@ function parseFolders(text: string, report: Report): string[] {
     if (line === '') continue;
     if (!/^(\/|~\/)/.test(line)) report(index + 1, `"${shown(line)}" is not an absolute folder`);
     else if (/[:\0]/.test(line)) report(index + 1, `"${shown(line)}" holds a colon or a NUL byte`);
-    else folders.unshift(line);
+    // Only Bash would look below its home folder for it.
+    else folders.unshift(line.replace(/^~/, STEP_PATHS.home));
   }
   return [...new Set(folders)];
 }

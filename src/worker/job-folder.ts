@@ -64,7 +64,8 @@ function createJournal(folder: string): Journal {
       try {
         return JSON.parse(readFileSync(join(folder, `${name}.json`), 'utf8')) as unknown;
       } catch (error) {
-        if (isCode(error, 'ENOENT')) return undefined;
+        // Half of a file is what a loss of power leaves of it.
+        if (isCode(error, 'ENOENT') || error instanceof SyntaxError) return undefined;
         throw error;
       }
     },

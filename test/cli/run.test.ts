@@ -295,6 +295,8 @@ jobs:
     const names = (result: { runs: { jobs: { id: string }[] }[] }) => result.runs[0]?.jobs.map((job) => job.id);
     expect(names(await runJson(folder, '--job', 'a'))).toEqual(['a']);
     expect(names(await runJson(folder, '--job', 'b'))).toEqual(['a', 'b-1', 'b-2']);
+    const slip = await run(folder, '--job', 'a', 'b-3');
+    expect(slip).toMatchObject({ code: 64, stdout: '', stderr: 'impgem run: No job b-3; did you mean b-1?\n' });
     const { stderr, runs } = await runJson(folder, '--event', 'tag', '--tag', 'v2', '--env', 'EXTRA=more $(id)');
     expect(stderr).toContain('a › a │ more $(id)\n');
     expect(stderr).toContain('c › c │ v2\n');

@@ -88,6 +88,10 @@ describe('settings', () => {
     [{ IMPGEM_API_TOKEN_FILE: 'none' }, 'IMPGEM_API_TOKEN_FILE: the file "none" does not exist'],
     [{ IMPGEM_API_TOKEN_FILE: '.' }, 'IMPGEM_API_TOKEN_FILE: the file "." is a folder'],
     [
+      { IMPGEM_GITHUB_URL: 'https://' },
+      'Settings are not valid:\n  IMPGEM_GITHUB_URL: must be a whole address, with a host (is "https://")',
+    ],
+    [
       { REDIS_URL: 'http://ann:pass@host' },
       'must be an address that begins with redis://, rediss:// or unix:// (is "http://***@host")',
     ],

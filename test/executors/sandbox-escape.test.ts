@@ -222,7 +222,10 @@ perl -MSocket -e 'socket(my $s, PF_UNIX, SOCK_STREAM, 0); connect($s, pack("S", 
     ['a NUL character', { A: 'b\0--bind\0/\0/workspace' }],
     ['more than a process can take', { A: 'x'.repeat(200_000) }],
   ])('refuses a variable with %s', async (_, env) => {
-    await expect(job.run('echo ran', { env })).rejects.toMatchObject({ code: 'environment-invalid' });
+    await expect(job.run('echo ran', { env })).rejects.toMatchObject({
+      name: 'InputError',
+      code: 'environment-invalid',
+    });
   });
 
   it('refuses more variables than a process can take, and says so', async () => {

@@ -17,6 +17,8 @@ import { createPipes } from '../../src/executors/sandbox/pipes.ts';
 import { descendantsOf, untilGone } from '../../src/executors/sandbox/process-tree.ts';
 import { removeTree } from '../../src/executors/remove-tree.ts';
 import { checkMounts } from '../../src/executors/sandbox/root.ts';
+import type { Starter } from '../../src/executors/sandbox/starter.ts';
+import { createStarters } from '../../src/executors/sandbox/starters.ts';
 import { hostsOf } from '../../src/executors/sandbox/services.ts';
 import { Socket } from 'node:net';
 import { contextOf, openJob, recordOutput } from './conformance/job.ts';
@@ -169,6 +171,23 @@ async function bubblewrapsOf(parent: string): Promise<number[]> {
   );
   return mine.flat();
 }
+
+describe('starters', () => {
+  it("that could not be made ahead are in nobody's way when their place is needed", async () => {
+    const made = (): Starter => ({
+      group: undefined,
+      start: () => Promise.resolve(0),
+      isAlive: () => true,
+      close: () => Promise.resolve(),
+    });
+    const starters = createStarters(({ pids }) =>
+      pids === 0 ? Promise.reject(new Error('no more processes')) : Promise.resolve(made()),
+    );
+    starters.warm({ pids: 0 });
+    for (let pids = 1; pids <= 8; pids++) await starters.giveBack(made(), { pids });
+    await starters.close();
+  });
+});
 
 describe('copy of /etc', () => {
   it('has what tools need and nothing that is not for everyone', async () => {

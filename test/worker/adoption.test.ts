@@ -1,5 +1,6 @@
 /** A job whose worker is gone: carried on where it stood, started over, or let go. Over the fake executor, which can adopt. */
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ExecutorLostError, ImpGemError, LostJobError } from '../../src/errors.ts';
 import { createFakeExecutor, type FakeAnswer, type FakeScript } from '../../src/executors/fake/executor.ts';
@@ -271,6 +272,23 @@ describe('adoption', () => {
     });
     const job = runJob(executor, folder, limited, { ports, assignment: { steps: told(ports, ['two']) } });
     expect(await job.result).toMatchObject({ state: 'failed', reason: 'timed out after 400ms' });
+  });
+
+  it('is not tried with a journal of which a loss of power left half', async () => {
+    const { folder, ports } = await leave(
+      spec,
+      { task: () => ({ until: forever() }) },
+      (seen) => seen.reports.length > 0,
+    );
+    const work = join(folder, 'work');
+    const [job = ''] = await readdir(work);
+    await writeFile(join(work, job, 'runner/job.json'), '');
+    const executor = createFakeExecutor({ task: () => ({}), adopt: () => ({ started: [], answer: () => ({}) }) });
+    const again = runJob(executor, folder, spec, {
+      ports,
+      assignment: { steps: told(ports, ['one', 'two', 'three']) },
+    });
+    await expect(again.result).rejects.toMatchObject({ code: 'adoption-failed' });
   });
 
   it('fails before anything is changed when nothing is alive', async () => {

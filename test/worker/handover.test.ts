@@ -66,7 +66,7 @@ describe('$IMPGEM_ENV and $IMPGEM_OUTPUT', () => {
 
 describe('$IMPGEM_PATH', () => {
   it('puts the last folder first, each once', () => {
-    expect(parse({ path: '/a\n~/bin\n/a\n' }).path).toEqual(['/a', '~/bin']);
+    expect(parse({ path: '/a\n~/bin\n/a\n' }).path).toEqual(['/a', '/impgem/home/bin']);
   });
 
   it.each(['bin', './bin', '/a:/b', '/a\0'])('refuses %j', (line) => {
@@ -88,7 +88,7 @@ describe('any text', () => {
           expect(name).toMatch(/^[A-Za-z_][A-Za-z0-9_]*$/);
           expect(value).not.toContain('\0');
         }
-        for (const folder of handed.path) expect(folder).toMatch(/^(\/|~\/)[^:\0\n]*$/);
+        for (const folder of handed.path) expect(folder).toMatch(/^\/[^:\0\n]*$/);
       }),
     );
   });

@@ -113,6 +113,18 @@ describe('a failing store', () => {
   });
 });
 
+describe('a record that takes no news', () => {
+  it('ends the job, whose services and own log are closed all the same', async () => {
+    const ports = memoryPorts('/nonexistent');
+    ports.report.step = () => Promise.reject(new InfrastructureError('redis-away', 'Redis does not answer'));
+    const services = [{ name: 'db', run: 'serve', env: {} }];
+    const spec = jobSpec([stepSpec('a')], { services });
+    const { job } = await start(spec, { task: () => ({}), service: () => ({ output: ['up\n'] }) }, ports);
+    expect(await job.result).toMatchObject({ state: 'errored', reason: 'Redis does not answer' });
+    expect([...ports.closed]).toContain('service-db');
+  });
+});
+
 describe('a mistake that shows while the job runs', () => {
   it('in an expression fails the step', async () => {
     const long = 'x'.repeat(60_000);

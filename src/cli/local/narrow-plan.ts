@@ -1,4 +1,5 @@
 /** What the options of `impgem run` change in a plan. */
+import { nearest } from '../../config/nearest.ts';
 import { InputError } from '../../errors.ts';
 import type { JobSpec, Plan } from '../../runs/plan.ts';
 
@@ -11,6 +12,20 @@ export function withEnvironment(plan: Plan, given: string[]): Plan {
     return [name, value];
   });
   return { ...plan, jobs: plan.jobs.map((job) => ({ ...job, env: { ...job.env, ...Object.fromEntries(added) } })) };
+}
+
+/** Throws InputError `job-unknown` for a name that is no job of any plan. */
+export function checkJobs(plans: Plan[], wanted: string[]): void {
+  const jobs = plans.flatMap((plan) => plan.jobs);
+  const names = [...new Set(jobs.flatMap(({ id, key, name }) => [id, key, name]))];
+  const unknown = wanted.find((name) => !names.includes(name));
+  if (unknown === undefined) return;
+  const near = nearest(unknown, names);
+  const hint = near === undefined ? '' : `; did you mean ${near}?`;
+  throw new InputError(
+    'job-unknown',
+    `No job ${unknown}${hint || `; there are: ${jobs.map(({ id }) => id).join(', ')}`}`,
+  );
 }
 
 /** The jobs of these ids, keys (all cells of a matrix) or names, and all they need. */

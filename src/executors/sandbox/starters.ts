@@ -21,7 +21,7 @@ export function createStarters(create: (limits: Limits) => Promise<Starter>): St
     const oldest = idle.length >= KEPT ? idle.shift() : undefined;
     if (starter.isAlive()) idle.push({ key: keyOf(limits), starter: Promise.resolve(starter) });
     else await starter.close();
-    if (oldest !== undefined) await (await oldest.starter).close();
+    if (oldest !== undefined) await closeMade(oldest.starter);
   };
 
   return {
@@ -46,9 +46,14 @@ export function createStarters(create: (limits: Limits) => Promise<Starter>): St
     close: async () => {
       const closing = idle;
       idle = [];
-      await Promise.all(closing.map(({ starter }) => starter.then((made) => made.close()).catch(() => undefined)));
+      await Promise.all(closing.map(({ starter }) => closeMade(starter)));
     },
   };
+}
+
+/** One that could not be made ahead needs no closing. */
+async function closeMade(starter: Promise<Starter>): Promise<void> {
+  await (await starter.catch(() => undefined))?.close();
 }
 
 function keyOf({ memory, cpu, pids }: Limits): string {
