@@ -9,7 +9,7 @@ import {
 } from './expression-ast.ts';
 
 /** Characters of one expression. */
-export const MAX_LENGTH = 4096;
+const MAX_LENGTH = 4096;
 const MAX_DEPTH = 40;
 
 interface Token {

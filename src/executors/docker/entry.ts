@@ -20,9 +20,10 @@ export const SCRIPT = `${CONTROL}/script`;
 /**
  * Output goes through a pipe and `cat` to a file, not straight to the file: scripts write to /dev/stderr by name, and
  * opening a file by that name would truncate it. TERM is for the script alone, so `cat` lives on to copy its last words.
+ * The file is open before anything of the step can run, which may put a link, a pipe or a folder in its place.
  */
 export const ENTRY_TO_FILE: Entry = {
-  command: ['/bin/sh', '-c', `sh 2>&1 | (trap '' TERM; exec cat >>${CONTROL}/log)`],
+  command: ['/bin/sh', '-c', `exec 3>>${CONTROL}/log; sh 2>&1 3>&- | (trap '' TERM; exec cat >&3 3>&-)`],
   processes: 3,
 };
 
