@@ -144,5 +144,5 @@ test('a place is found when the tree of the document is gone', async () => {
   await new Promise(setImmediate);
   runInNewContext('gc()');
   expect(source.locate(path, 'value')).toEqual(before);
-  expect(before).toEqual({ start: 14, end: 18 });
+  expect(before).toEqual({ start: 15, end: 19 });
 });

@@ -87,8 +87,9 @@ export async function startOwnEngine(
     },
     start,
     async stop() {
-      if (child === undefined) await start();
-      const containers = (await docker('ps', '-aq')).split('\n').filter(Boolean);
+      // It gives back what its containers hold; where it cannot, the test has failed already, and is to say why.
+      if (child?.exitCode !== null || child.signalCode !== null) await start().catch(() => undefined);
+      const containers = (await docker('ps', '-aq').catch(() => '')).split('\n').filter(Boolean);
       // One that goes by itself meanwhile is an error to the client, and gone.
       if (containers.length > 0) await docker('rm', '-f', ...containers).catch(() => undefined);
       await end('SIGTERM');
