@@ -32,13 +32,18 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
   const counts = new Map<string, number>();
   const busy = new Set<Actor>();
   const returning = new Set<Promise<void>>();
+  let failure: unknown;
   const count = (what: string): void => void counts.set(what, (counts.get(what) ?? 0) + 1);
 
   const later = (actor: Actor, ms: number, what: () => Promise<void> | void): void => {
     busy.add(actor);
     const back = new Promise((wake) => setTimeout(wake, ms)).then(what).finally(() => busy.delete(actor));
     returning.add(back);
-    void back.finally(() => returning.delete(back)).catch(() => undefined);
+    void back
+      .finally(() => returning.delete(back))
+      .catch((error: unknown) => {
+        failure ??= error;
+      });
   };
 
   const kill = (actor: Actor): void => {
@@ -133,8 +138,10 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
     },
     async end() {
       forge.weather = undefined;
-      while (returning.size > 0) await Promise.all(returning);
+      while (returning.size > 0) await Promise.allSettled(returning);
       mendGit();
+      // Who did not come back is no fault of what is tried, and would look like one.
+      if (failure !== undefined) throw failure;
     },
   };
 }

@@ -2,7 +2,7 @@
 import { execa } from 'execa';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
+import { createWriteStream, existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,14 +53,21 @@ export async function startOwnEngine(
     const pool = ['--default-address-pool', options.pool ?? 'base=10.201.0.0/16,size=24'];
     const more = ['-H', host, ...pool, ...(engine.liveRestore ? ['--live-restore'] : []), ...(options.args ?? [])];
     const command = [`--net=/proc/${String(network.pid)}/ns/net`, 'dockerd', ...args, ...more];
-    const started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
-    child = started;
     const deadline = performance.now() + READY_MS;
+    let started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
+    child = started;
     while (!(await answers(docker))) {
-      if (started.exitCode !== null || performance.now() > deadline)
-        throw new Error(
-          `dockerd did not get ready:\n${(await readFile(join(folder, 'dockerd.log'), 'utf8')).slice(-2000)}`,
-        );
+      if (started.exitCode !== null || performance.now() > deadline) {
+        const said = await readFile(join(folder, 'dockerd.log'), 'utf8');
+        // Killed while it made a network, engine 20.10 panics at every start until somebody removes what it knows of
+        // networks: as docs/operations.md says.
+        const store = join(folder, 'data/network/files/local-kv.db');
+        if (!/reservePools/.test(said.slice(-4000)) || !existsSync(store))
+          throw new Error(`dockerd did not get ready:\n${said.slice(-2000)}`);
+        await rm(store);
+        started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
+        child = started;
+      }
       await sleep(50);
     }
   };
