@@ -32,7 +32,7 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
   const counts = new Map<string, number>();
   const busy = new Set<Actor>();
   const returning = new Set<Promise<void>>();
-  let failure: unknown;
+  let failure: Error | undefined;
   const count = (what: string): void => void counts.set(what, (counts.get(what) ?? 0) + 1);
 
   const later = (actor: Actor, ms: number, what: () => Promise<void> | void): void => {
@@ -42,7 +42,7 @@ export function createTrouble({ random, cast, forge, git, say }: TroubleDeps): T
     void back
       .finally(() => returning.delete(back))
       .catch((error: unknown) => {
-        failure ??= error;
+        failure ??= error instanceof Error ? error : new Error(String(error));
       });
   };
 
