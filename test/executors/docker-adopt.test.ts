@@ -1,13 +1,13 @@
 /** A build goes on although its worker dies, and what nobody goes on with is cleared away. */
 import { execa } from 'execa';
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { LostJobError } from '../../src/errors.ts';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { recordStarted } from '../../src/executors/docker/slot-record.ts';
-import { newSlotId } from '../../src/executors/docker/slot.ts';
+import { MAKER_FILE, newSlotId } from '../../src/executors/docker/slot.ts';
 import type { Executor, JobContext } from '../../src/executors/executor.ts';
 import { processMark } from '../../src/process-mark.ts';
 import { processStart } from '../../src/process-start.ts';
@@ -184,6 +184,19 @@ it('reaps the warm slots of dead processes, and none of one that lives, whatever
   expect(await executor.reap(() => false)).toBe(1);
   expect(await bench.leftovers()).toEqual([`impgem-${live}`]);
   await execa('docker', ['network', 'rm', `impgem-${live}`]);
+});
+
+it('removes the folder of a warm slot whose process died before the engine heard of it', async () => {
+  const make = async (name: string, mark: string): Promise<string> => {
+    const folder = join(bench.options.folder, name);
+    await mkdir(join(folder, 'workspace'), { recursive: true });
+    await writeFile(join(folder, MAKER_FILE), mark);
+    return folder;
+  };
+  const dead = await make(newSlotId(), markOf(process.ppid, '1'));
+  const live = await make(newSlotId(), markOf(process.ppid, processStart(process.ppid)));
+  await executor.reap(() => false);
+  expect([dead, live].map((folder) => existsSync(folder))).toEqual([false, true]);
 });
 
 it('leaves containers alone that set rules or remove files, and folders of which the engine knows nothing', async () => {

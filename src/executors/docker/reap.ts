@@ -1,5 +1,5 @@
 /** Removes what workers that are dead left on the engine and on the disk. */
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContainerInfo } from 'dockerode';
 import type { JobOwner } from '../executor.ts';
@@ -7,6 +7,7 @@ import { engineCall } from './engine.ts';
 import { markLives, processMark } from '../../process-mark.ts';
 import { LABEL, ownerOf } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
+import { MAKER_FILE } from './slot.ts';
 
 /** What is younger may be just in the making, by a worker that we do not know. */
 const YOUNG_MS = 120_000;
@@ -113,8 +114,10 @@ async function reapFolders(parts: ExecutorParts, known: ReadonlySet<string>): Pr
   const names = await readdir(parts.options.folder).catch((): string[] => []);
   for (const name of names.filter((candidate) => !known.has(candidate))) {
     const folder = join(parts.options.folder, name);
+    const maker = await readFile(join(folder, MAKER_FILE), 'latin1').catch(() => '');
     // One that is not there any more was claimed by a job meanwhile.
     const found = await stat(folder).catch(() => undefined);
-    if (found && Date.now() - found.mtimeMs > YOUNG_FOLDER_MS) await rm(folder, { recursive: true, force: true });
+    const isOld = found !== undefined && Date.now() - found.mtimeMs > YOUNG_FOLDER_MS;
+    if (isOld || markLives(maker) === false) await rm(folder, { recursive: true, force: true });
   }
 }

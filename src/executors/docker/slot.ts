@@ -1,8 +1,9 @@
 /** A place for one job: its network, the container that holds it, the folders that its steps see. May exist before its job. */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bindsOf, containerOptions } from './container-spec.ts';
+import { processMark } from '../../process-mark.ts';
 import type { JobOwner } from '../executor.ts';
 import { engineCall, statusOf } from './engine.ts';
 import { commonLabels, holderName, ownerLabels } from './labels.ts';
@@ -60,6 +61,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   const objects = wanted.objects ?? join(folder, 'docker', 'objects');
   await parts.images.ensure(wanted.image, wanted.note ?? (() => undefined));
   // After what may take long: a folder of which the engine knows nothing yet looks like a dead worker's.
+  if (wanted.folder === undefined) await markFolder(folder);
   await makeFolders(folder);
   const shared = await parts.sharesDisk(wanted.image);
   const rules = parts.rules.ensure();
@@ -157,6 +159,14 @@ function filesOf(folder: string): string[] {
 
 export function networkName(slotId: string): string {
   return `impgem-${slotId}`;
+}
+
+/** In a warm slot's folder: the process that made it, for the engine may never hear of what was killed so early. */
+export const MAKER_FILE = 'maker';
+
+async function markFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await writeFile(join(folder, MAKER_FILE), processMark());
 }
 
 /** The steps may run as any user of their image. */
