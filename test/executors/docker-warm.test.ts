@@ -1,12 +1,13 @@
 /** Containers that were there before their job. */
 import { execa } from 'execa';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import type { ExecutorParts } from '../../src/executors/docker/parts.ts';
+import { createStartQueue } from '../../src/executors/docker/start-queue.ts';
 import { createWarmSlots } from '../../src/executors/docker/warm-slots.ts';
 import type { Executor, JobContext } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
@@ -215,6 +216,28 @@ it('gives a job of an image that none waits for a slot in which no container eve
   expect(await job.start(taskOf('true'), recordOutput(), { signal })).toMatchObject({ code: 0 });
   expect(notes).toEqual([expect.stringMatching(`^image ${image} is sha256:`)]);
   await job.dispose();
+});
+
+it('leaves no folder of a slot that could not be made', async () => {
+  const asked = Promise.reject(new Error('the engine went away'));
+  asked.catch(() => undefined);
+  const problems: unknown[] = [];
+  const folder = (await context()).folder;
+  const parts = {
+    options: { ...bench.options, folder: join(folder, 'slots') },
+    starts: createStartQueue(),
+    images: { ensure: () => Promise.resolve('sha256:0'), has: () => Promise.resolve(false) },
+    sharesDisk: () => asked,
+  } as unknown as ExecutorParts;
+  await new Promise<void>((resolve) => {
+    const warm = createWarmSlots(parts, 1, (error) => {
+      problems.push(error);
+      resolve();
+    });
+    warm.use(BASE_IMAGE);
+  });
+  expect(problems).toEqual([expect.objectContaining({ message: 'the engine went away' })]);
+  expect(await readdir(join(folder, 'slots'))).toEqual([]);
 });
 
 it('keeps a slot of each image that jobs take turns with', async () => {

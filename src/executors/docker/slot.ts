@@ -1,6 +1,6 @@
 /** A place for one job: its network, the container that holds it, the folders that its steps see. May exist before its job. */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bindsOf, containerOptions } from './container-spec.ts';
 import { processMark } from '../../process-mark.ts';
@@ -59,14 +59,8 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   const labels = { ...commonLabels(options, id), ...ownerLabels(wanted.owner) };
   const folder = wanted.folder ?? join(options.folder, id);
   const objects = wanted.objects ?? join(folder, 'docker', 'objects');
-  await parts.images.ensure(wanted.image, wanted.note ?? (() => undefined));
-  // After what may take long: a folder of which the engine knows nothing yet looks like a dead worker's.
-  if (wanted.folder === undefined) await markFolder(folder);
-  await makeFolders(folder);
-  const shared = await parts.sharesDisk(wanted.image);
-  const rules = parts.rules.ensure();
-  rules.catch(() => undefined); // Awaited below.
   const { note = () => undefined } = wanted;
+  await parts.images.ensure(wanted.image, note);
   const slot: Slot = {
     id,
     folder,
@@ -80,6 +74,12 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
     nestedVolumes: new Set(),
   };
   try {
+    // After what may take long: a folder of which the engine knows nothing yet looks like a dead worker's.
+    if (wanted.folder === undefined) await markFolder(folder);
+    await makeFolders(folder);
+    const shared = await parts.sharesDisk(wanted.image);
+    const rules = parts.rules.ensure();
+    rules.catch(() => undefined); // Awaited below.
     if (!shared) slot.volumes = await createVolumes(parts, id, labels);
     // A container names its network, which Docker wants to be there when it starts; Podman wants it before.
     const network = createJobNetwork(parts, { id, name: networkName(id), labels }, note);
@@ -97,6 +97,7 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
     if (caveat !== undefined) note(caveat);
   } catch (error) {
     void removeSlot(parts, slot);
+    if (wanted.folder === undefined) await rm(folder, { recursive: true, force: true });
     throw error;
   }
   return slot;
