@@ -5,8 +5,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { Agent, IncomingMessage, request as Request } from 'node:http';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -29,8 +28,7 @@ const PROXIES = ['http_proxy', 'https_proxy', 'HTTPS_PROXY', 'ALL_PROXY', 'all_p
  * between may forget it without a word.
  */
 const KEPT = { keepAlive: true, timeout: 300_000 };
-const http = { agent: new HttpAgent(KEPT), request: httpRequest };
-const https = { agent: new HttpsAgent(KEPT), request: httpsRequest };
+const ways = new Map<string, { agent: Agent; request: typeof Request }>();
 
 /**
  * True: the mirror has the commit, and `ref` names it. False: this is not the way (another protocol, a proxy, a new mirror,
@@ -96,8 +94,19 @@ function listFolder(folder: string): string[] {
   }
 }
 
+/** Loaded when needed: a process that fetches nothing does without a few MB. */
+async function wayOf(url: string): Promise<{ agent: Agent; request: typeof Request }> {
+  const name = url.startsWith('https:') ? 'https' : 'http';
+  const known = ways.get(name);
+  if (known) return known;
+  const { Agent, request } = name === 'https' ? await import('node:https') : await import('node:http');
+  const way = { agent: new Agent(KEPT), request };
+  ways.set(name, way);
+  return way;
+}
+
 async function ask(source: CloneSource, body: string, signal: AbortSignal): Promise<IncomingMessage> {
-  const { agent, request } = source.url.startsWith('https:') ? https : http;
+  const { agent, request } = await wayOf(source.url);
   const authorization = basicAuthorization(source);
   const sent = request(`${source.url}/git-upload-pack`, {
     method: 'POST',
