@@ -12,8 +12,6 @@ export interface EventChoice {
   forges: { github: string; gitea?: string };
 }
 
-export const EVENT_KINDS: EventKind[] = ['push', 'tag', 'pull_request', 'cron', 'manual', 'api'];
-
 /** Throws InputError `tag-needed`. */
 export function localEvent(checkout: Checkout, choice: EventChoice, now: string): PipelineEvent {
   const branch = choice.branch ?? checkout.branch ?? 'main';

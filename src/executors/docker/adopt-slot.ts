@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JobContext } from '../executor.ts';
-import { engineCall, isGone } from './engine.ts';
+import { engineCall } from './engine.ts';
+import { isRunning } from './engine-loss.ts';
 import { LABEL, NESTED_STEP } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
@@ -30,17 +31,6 @@ export async function adoptSlot(parts: ExecutorParts, job: JobContext): Promise<
     nestedId: containers.find(({ Labels }) => Labels[LABEL.step] === NESTED_STEP)?.Id,
     nestedVolumes: new Set(volumes.map(({ Name }) => Name).filter((name) => !files.has(name))),
   };
-}
-
-async function isRunning(parts: ExecutorParts, id: string): Promise<boolean> {
-  return engineCall('look for the containers of a job', async () => {
-    try {
-      return (await parts.docker.getContainer(id).inspect()).State.Running;
-    } catch (error) {
-      if (isGone(error)) return false;
-      throw error;
-    }
-  });
 }
 
 async function nextNumber(folder: string): Promise<number> {

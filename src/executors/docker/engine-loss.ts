@@ -61,7 +61,7 @@ async function lossBehind(parts: ExecutorParts, holderId: string, error: unknown
   }
 }
 
-async function isRunning(parts: Pick<ExecutorParts, 'docker'>, id: string): Promise<boolean> {
+export async function isRunning(parts: Pick<ExecutorParts, 'docker'>, id: string): Promise<boolean> {
   try {
     return (await parts.docker.getContainer(id).inspect()).State.Running;
   } catch (error) {

@@ -89,7 +89,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     const poor = ready.find(({ image, slot }) => image !== BARE && slot.containers.size < WAITING);
     if (stale) await discard(stale);
     else if (missing !== undefined) await make(missing);
-    else if (await lacksBare()) await makeBare();
+    else if (await lacksBare()) await make(BARE);
     else if (poor) {
       take(poor);
       await addWaiting(poor);
@@ -106,28 +106,17 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     return images.length > 0 && countOf(BARE, imagesOf(ready)) === 0 && parts.images.has(parts.options.image);
   }
 
-  async function makeBare(): Promise<void> {
+  async function make(of: string | undefined): Promise<void> {
     const id = newSlotId();
-    const { image } = parts.options;
+    const image = of ?? parts.options.image;
     unfinished.add(id);
     try {
       const said = rememberNotes();
       const slot = await createSlot(parts, { id, image, note: said.note });
-      const waiting = createWaitingSteps(parts, slot, image, () => undefined);
-      ready.push({ slot, waiting, tellTo: said.tellTo, ended: watchEnd(slot) });
-    } finally {
-      unfinished.delete(id);
-    }
-  }
-
-  async function make(of: string): Promise<void> {
-    const id = newSlotId();
-    unfinished.add(id);
-    try {
-      const said = rememberNotes();
-      const slot = await createSlot(parts, { id, image: of, note: said.note });
-      const waiting = createWaitingSteps(parts, slot, of, said.note);
-      await addWaiting({ slot, waiting, image: of, tellTo: said.tellTo, ended: watchEnd(slot) });
+      const waiting = createWaitingSteps(parts, slot, image, said.note);
+      const bare = { slot, waiting, tellTo: said.tellTo, ended: watchEnd(slot) };
+      if (of === BARE) ready.push(bare);
+      else await addWaiting({ ...bare, image });
     } finally {
       unfinished.delete(id);
     }
