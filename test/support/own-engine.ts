@@ -60,10 +60,11 @@ export async function startOwnEngine(
       if (started.exitCode !== null || performance.now() > deadline) {
         const said = await readFile(join(folder, 'dockerd.log'), 'utf8');
         // Killed while it made a network, engine 20.10 panics at every start until somebody removes what it knows of
-        // networks: as docs/operations.md says.
+        // networks: as docs/operations.md says. While containers live on it would have no network of its own either.
         const store = join(folder, 'data/network/files/local-kv.db');
         if (!/reservePools/.test(said.slice(-4000)) || !existsSync(store))
           throw new Error(`dockerd did not get ready:\n${said.slice(-2000)}`);
+        await killServants(folder);
         await rm(store);
         started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
         child = started;

@@ -4,7 +4,7 @@ import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
 import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
 import { createEngineEvents } from './engine-events.ts';
-import { tellEngineLoss, tellUnreachable } from './engine-loss.ts';
+import { tellEngineLoss, tellUnready } from './engine-loss.ts';
 import { createImages } from './images.ts';
 import { createJobSandbox } from './job-sandbox.ts';
 import { commonLabels, LABEL } from './labels.ts';
@@ -95,12 +95,12 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
     async prepare(job) {
       // Before anything is awaited: a warm slot brings the job's folders with it.
       const claimed = warm.claim(job);
-      const place = claimed ?? (await tellUnreachable(newSlot(job)));
+      const place = claimed ?? (await tellUnready(newSlot(job)));
       warm.use(job.image);
       return openJob(claimed ? { ...job, ready: both(job.ready, claimed.named) } : job, place).sandbox;
     },
     async adopt(job) {
-      const slot = await tellUnreachable(adoptSlot(parts, job));
+      const slot = await tellUnready(adoptSlot(parts, job));
       if (!slot) return undefined;
       const waiting = createWaitingSteps(parts, slot, job.image, job.note);
       return openJob(job, { slot, waiting });
@@ -108,7 +108,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
     reap: (isLive) => reapSlots(parts, isLive, () => new Set([...open, ...warm.ids()])),
     async trouble() {
       const { ok } = await probeEngine(options, ANSWER_MS);
-      return ok ? undefined : 'the Docker engine does not answer';
+      return ok ? parts.rules.trouble() : 'the Docker engine does not answer';
     },
     removeFolder: (folder) => removeFolder(parts, folder),
     async describe() {

@@ -39,12 +39,15 @@ export function tellEngineLoss(parts: ExecutorParts, holderId: string, job: Adop
   };
 }
 
-/** For calls before there is a sandbox. */
-export async function tellUnreachable<T>(call: Promise<T>): Promise<T> {
+/** For calls before there is a sandbox. An engine on which no job may be run is no job's failure either. */
+export async function tellUnready<T>(call: Promise<T>): Promise<T> {
   try {
     return await call;
   } catch (error) {
-    throw isUnreachable(error) ? unreachable(error) : error;
+    if (isUnreachable(error)) throw unreachable(error);
+    if (error instanceof ImpGemError && error.code === 'network-rules')
+      throw new ExecutorLostError(error.message, { gone: true, cause: error });
+    throw error;
   }
 }
 

@@ -21,6 +21,8 @@ export interface NetworkRules {
    * Podman, no packet filter). Rejects `network-rules` when it can, and they could not be set.
    */
   ensure(): Promise<string | undefined>;
+  /** Why the last try failed, undefined if it did not: then another is under way. */
+  trouble(): string | undefined;
   /** The engine was restarted, its host perhaps as well: the next `ensure` sets them again. */
   forget(): void;
 }
@@ -43,6 +45,7 @@ export function createNetworkRules(
   { blocked, image, onCaveat }: RulesOptions,
 ): NetworkRules {
   let set: Promise<string | undefined> | undefined;
+  let fault: string | undefined;
   const script = renderRules(blocked);
 
   async function apply(): Promise<string | undefined> {
@@ -63,20 +66,29 @@ export function createNetworkRules(
     }
   }
 
+  function ensure(): Promise<string | undefined> {
+    if (set) return set;
+    const attempt = apply();
+    set = attempt;
+    attempt.then(
+      (caveat) => {
+        fault = undefined;
+        if (caveat !== undefined) onCaveat?.(caveat);
+      },
+      (error: unknown) => {
+        if (!isUnreachable(error)) fault = messageOf(error);
+        if (set === attempt) set = undefined;
+      },
+    );
+    return attempt;
+  }
+
   return {
-    ensure() {
-      if (set) return set;
-      const attempt = apply();
-      set = attempt;
-      attempt.then(
-        (caveat) => {
-          if (caveat !== undefined) onCaveat?.(caveat);
-        },
-        () => {
-          if (set === attempt) set = undefined;
-        },
-      );
-      return attempt;
+    ensure,
+    trouble() {
+      // Whoever takes no job because of it would never hear that it is over.
+      if (fault !== undefined) ensure().catch(() => undefined);
+      return fault;
     },
     forget: () => {
       set = undefined;
