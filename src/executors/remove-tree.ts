@@ -1,12 +1,13 @@
 /** Removes a folder in which a step may have left anything, with any permissions. */
 import { execFile } from 'node:child_process';
-import { chmodSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { InfrastructureError, messageOf, systemCode } from '../errors.ts';
 
-/** Links are removed, never followed. Error `folder-stays`. */
-export async function removeTree(folder: string): Promise<void> {
-  if (removeFew(folder)) return;
+/** Links are removed, never followed. `dead`: nothing runs any more that could change it. Error `folder-stays`. */
+export async function removeTree(folder: string, { dead = false } = {}): Promise<void> {
+  if (removeFew(folder, dead)) return;
   try {
     await run('rm', '-rf', '--', folder);
   } catch (error) {
@@ -20,17 +21,39 @@ export async function removeTree(folder: string): Promise<void> {
   }
 }
 
-/** The usual few files of a step, at once. False: there is more. */
-function removeFew(folder: string): boolean {
+/** A process costs more than to remove so many, and all else waits while Node forks. */
+const FEW = 64;
+
+/** The usual few files, at once. False: there is more. */
+function removeFew(folder: string, dead: boolean): boolean {
   try {
     chmodSync(folder, 0o700);
-    const entries = readdirSync(folder, { withFileTypes: true });
-    if (entries.length >= 10 || entries.some((entry) => entry.isDirectory())) return false;
-    rmSync(folder, { recursive: true });
+    const entries = listFew(folder, dead);
+    if (entries === undefined) return false;
+    for (const { path, isFolder } of entries.toReversed()) {
+      if (isFolder) rmdirSync(path);
+      else unlinkSync(path);
+    }
+    rmdirSync(folder);
     return true;
   } catch (error) {
-    return systemCode(error) === 'ENOENT';
+    return systemCode(error) === 'ENOENT' && lstatSync(folder, { throwIfNoEntry: false }) === undefined;
   }
+}
+
+/** All below a folder, parents first; undefined: more than FEW, or folders that a process may turn into links meanwhile. */
+function listFew(folder: string, dead: boolean): { path: string; isFolder: boolean }[] | undefined {
+  const found: { path: string; isFolder: boolean }[] = [];
+  const folders = [folder];
+  for (let next = folders.pop(); next !== undefined; next = folders.pop()) {
+    for (const entry of readdirSync(next, { withFileTypes: true })) {
+      const path = join(next, entry.name);
+      const isFolder = entry.isDirectory();
+      if (found.push({ path, isFolder }) > FEW || (isFolder && !dead)) return undefined;
+      if (isFolder) folders.push(path);
+    }
+  }
+  return found;
 }
 
 /**

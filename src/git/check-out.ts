@@ -31,8 +31,10 @@ export async function checkOut(call: Omit<GitCall, 'args'>, limits: CloneLimits)
     .catch(() => undefined);
   const signal = AbortSignal.any([tooLarge.signal, ...(call.signal ? [call.signal] : [])]);
   try {
-    // It says `HEAD is now at`: simple-git waits 50 ms for a command that says nothing.
-    await runGit({ ...call, signal, args: ['reset', '--hard'], settings: [['core.logAllRefUpdates', 'false']] });
+    // Unlike `reset` it leaves HEAD alone: four files less. It tells its progress (-v, at once) only because simple-git
+    // waits 50 ms for a command that says nothing.
+    const env = { ...call.env, GIT_PROGRESS_DELAY: '0' };
+    await runGit({ ...call, signal, env, args: ['read-tree', '--reset', '-u', '-v', 'HEAD'] });
   } catch (error) {
     if (tooLarge.signal.aborted) throw tooLargeError(limits, error);
     if (error instanceof InfrastructureError && error.code === 'git-failed' && isMissing(error.cause))
@@ -53,9 +55,7 @@ function tooLargeError({ bytes, files }: CloneLimits, cause: unknown): ImpGemErr
 }
 
 function isMissing(cause: unknown): boolean {
-  return (
-    cause instanceof Error && /parse object|bad object|valid ref|unable to read|ambiguous argument/i.test(cause.message)
-  );
+  return cause instanceof Error && /unpack tree object|bad object|valid object|unable to read/i.test(cause.message);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { STEP_PATHS } from '../executors/executor.ts';
 import type { CloneSource } from '../forges/forge.ts';
@@ -39,7 +39,7 @@ export async function fillWorkspace(
   const gitDir = join(folder, '.git');
   const alternates = join(gitDir, 'objects/info/alternates');
   // Synchronous: a dozen small writes take less than one turn of the event loop, and a first log line waits for them.
-  for (const part of ['objects/info', 'objects/pack', 'refs/heads']) mkdirSync(join(gitDir, part), { recursive: true });
+  for (const part of ['objects/info', 'refs']) mkdirSync(join(gitDir, part), { recursive: true });
   writeFileSync(alternates, `${objects}\n`);
   writeFileSync(join(gitDir, 'HEAD'), `${sha}\n`);
   writeFileSync(join(gitDir, 'config'), workspaceConfig(call.gitDir, options.source.url));
@@ -49,7 +49,6 @@ export async function fillWorkspace(
   if (clone.submodules) await fillSubmodules(call, folder, options.source, rules);
   if (clone.lfs)
     await fillLargeFiles({ ...call, gitDir, workTree: folder, source: options.source }, rules.limits.bytes);
-  rmSync(join(gitDir, 'ORIG_HEAD'), { force: true });
   // Only now, so that no ref is written: a branch name becomes no path on the host.
   if (branch !== undefined) writeFileSync(join(gitDir, 'HEAD'), `ref: refs/heads/${branch}\n`);
   writeFileSync(alternates, `${STEP_PATHS.objects}\n`);

@@ -44,13 +44,13 @@ export interface JobFacts {
 export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment }): Promise<BegunJob> {
   const { assignment, ports, defaults, executor } = deps;
   const owner: JobOwner = { run: assignment.run.id, job: assignment.spec.id, attempt: assignment.attempt };
-  const earlier = findJobFolder(deps.folder, owner);
+  const earlier = findJobFolder(deps.folder, owner, executor.adopts);
   const wasBegun =
     earlier !== undefined || assignment.takenOver || assignment.steps.some((step) => step.state !== 'pending');
   const facts = earlier?.journal.load('job') as JobFacts | undefined;
   if (wasBegun && (!earlier || !facts?.ready)) throw adoptionFailed(assignment);
 
-  const folder = earlier ?? makeJobFolder(deps.folder, owner);
+  const folder = earlier ?? makeJobFolder(deps.folder, owner, executor.adopts);
   const stored = earlier ? await ports.logs.length(logKey(assignment, 'job')) : 0;
   const secrets = readSecrets(assignment, ports);
   secrets.catch(() => undefined);

@@ -25,31 +25,35 @@ export function jobFolderName(owner: JobOwner): string {
   return `${owner.run}-${owner.job}-${owner.attempt}`;
 }
 
-/** Synchronous, as the journal is: a first log line waits for it. */
-export function makeJobFolder(root: string, owner: JobOwner): JobFolder {
-  const folder = jobFolderAt(root, owner);
+/**
+ * Synchronous, as the journal is: a first log line waits for it. `adopts`: whether a later worker can carry the job on;
+ * if not, nothing is written into the journal.
+ */
+export function makeJobFolder(root: string, owner: JobOwner, adopts: boolean): JobFolder {
+  const folder = jobFolderAt(root, owner, adopts);
   mkdirSync(root, { recursive: true, mode: 0o700 });
   mkdirSync(folder.path, { mode: 0o700 });
   for (const part of [folder.workspace, folder.home]) mkdirSync(part);
-  mkdirSync(join(folder.path, 'runner'), { mode: 0o700 });
   return folder;
 }
 
 /** The folder that an earlier worker made on this disk, if any. */
-export function findJobFolder(root: string, owner: JobOwner): JobFolder | undefined {
-  const folder = jobFolderAt(root, owner);
+export function findJobFolder(root: string, owner: JobOwner, adopts: boolean): JobFolder | undefined {
+  const folder = jobFolderAt(root, owner, adopts);
   return statSync(folder.path, { throwIfNoEntry: false }) && folder;
 }
 
-function jobFolderAt(root: string, owner: JobOwner): JobFolder {
+function jobFolderAt(root: string, owner: JobOwner, adopts: boolean): JobFolder {
   const path = join(root, jobFolderName(owner));
   return {
     path,
     workspace: join(path, 'workspace'),
     home: join(path, 'home'),
-    journal: createJournal(join(path, 'runner')),
+    journal: adopts ? createJournal(join(path, 'runner')) : NO_JOURNAL,
   };
 }
+
+const NO_JOURNAL: Journal = { save: () => undefined, load: () => undefined };
 
 function createJournal(folder: string): Journal {
   return {

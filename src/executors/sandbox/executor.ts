@@ -53,7 +53,7 @@ export function createSandboxExecutor(options: SandboxOptions): Executor {
     adopt: () => Promise.resolve(undefined),
     // Sandboxes die with their worker, so only what is dead itself is left, whoever owned it.
     reap: removeRemains,
-    removeFolder: removeTree,
+    removeFolder: (folder) => removeTree(folder, { dead: true }),
     describe: () => describe(options.network ?? 'auto'),
     close: async () => {
       if (opening !== undefined) await closeHost(await opening);

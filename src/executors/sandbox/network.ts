@@ -14,6 +14,7 @@ import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import { findProgram } from './bubblewrap.ts';
+import { readTraces } from './network-traces.ts';
 
 export interface JobNetwork {
   /** Open descriptors of its namespaces; `user` where a normal user made it. */
@@ -22,6 +23,8 @@ export interface JobNetwork {
   /** The resolv.conf that holds in it. */
   resolver: string;
   isAlive: () => boolean;
+  /** Nothing was ever sent or received in it and no socket is open: it is as good as new. */
+  isUntouched: () => boolean;
   /** All of it is gone once nothing runs in it. */
   close: () => Promise<void>;
 }
@@ -82,10 +85,10 @@ export async function createNetwork(
     await Promise.all([holder?.end(), slirp?.end(), rm(resolver, { force: true })]);
   };
   try {
-    // A process that holds the namespaces until they are open here. It ends with its input, so with us.
+    // A process that lives in the namespaces, so that they can be opened and looked into. It ends with its input, so with us.
     const namespaces = ['--net', ...(asUser ? ['--map-root-user'] : [])];
     const routes = closed.map((range) => `route add blackhole ${range}\\n`).join('');
-    const script = `printf '${routes}' | "$1" -batch - && echo up >&3 && read -r _`;
+    const script = `printf '${routes}' | "$1" -batch - && echo up >&3 && exec cat`;
     holder = startHelper(tools.unshare, [...namespaces, '--', '/bin/bash', '-c', script, 'impgem-network', tools.ip]);
     await holder.ready;
     const own = `/proc/${holder.pid}/ns`;
@@ -100,7 +103,6 @@ export async function createNetwork(
     const before = [...SLIRP_LIMITS, '--', ...alone, tools.slirp];
     slirp = startHelper(tools.prlimit, [...before, ...shut, ...wires, String(holder.pid), 'tap0']);
     await Promise.all([slirp.ready, writeFile(resolver, resolverOf(readResolver()))]);
-    await holder.end();
   } catch (error) {
     await close();
     throw new InfrastructureError('sandbox-network', `Cannot make the network of a job: ${messageOf(error)}`, {
@@ -109,7 +111,16 @@ export async function createNetwork(
     });
   }
   const [network = -1, user] = opened;
-  return { network, user, resolver, isAlive: slirp.isAlive, close };
+  const { pid, isAlive } = holder;
+  const fresh = readTraces(pid);
+  return {
+    network,
+    user,
+    resolver,
+    isAlive: slirp.isAlive,
+    isUntouched: () => isAlive() && fresh !== undefined && readTraces(pid) === fresh,
+    close,
+  };
 }
 
 interface Helper {

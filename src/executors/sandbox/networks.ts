@@ -1,4 +1,4 @@
-/** Networks of jobs: whether there are any, and one that is made ahead. */
+/** Networks of jobs: whether there are any, one that is made ahead, and those that jobs left untouched. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,9 +9,12 @@ import { createNetwork, findNetworkTools, type JobNetwork, type NetworkTools } f
 export type NetworkChoice = 'auto' | 'host' | 'private';
 
 export interface Networks {
-  /** One that nobody else has or had. */
+  /** One that nobody else has, and in which nothing was ever sent. */
   take: () => Promise<JobNetwork>;
-  /** Nothing runs in it any more. It goes beside the next job: the kernel takes 20 ms for it. */
+  /**
+   * Nothing runs in it any more. Most jobs never use theirs: such a one is the next job's. Any other goes, beside the next
+   * job: the kernel takes 20 ms for it.
+   */
   release: (network: JobNetwork) => void;
   /** Makes one ready, so that the next job need not wait for it. */
   warm: () => void;
@@ -47,32 +50,45 @@ export async function openNetworks(choice: NetworkChoice, folder: string): Promi
   );
 }
 
+/** Untouched ones that are kept: more only serve a worker whose concurrency fell. */
+const KEPT = 8;
+
 function createNetworks(tools: NetworkTools, folder: string, first: JobNetwork): Networks {
   const going = new Set<Promise<void>>();
-  let ahead: Promise<JobNetwork> | undefined = Promise.resolve(first);
+  const idle = [first];
+  let ahead: Promise<JobNetwork> | undefined;
+  const discard = (network: JobNetwork): void => {
+    const gone = network.close().finally(() => going.delete(gone));
+    going.add(gone);
+  };
+  const takeAhead = async (): Promise<JobNetwork | undefined> => {
+    const taken = ahead;
+    ahead = undefined;
+    // One that could not be made ahead is made again by who needs it, where its failure is told.
+    return taken?.catch(() => undefined);
+  };
   return {
     take: async () => {
-      const taken = ahead;
-      ahead = undefined;
-      // One that could not be made ahead is made again here, where its failure is told.
-      const network = await taken?.catch(() => undefined);
-      if (network?.isAlive() === true) return network;
-      await network?.close();
-      return createNetwork(tools, folder);
+      for (;;) {
+        const network = idle.pop() ?? (await takeAhead());
+        if (network === undefined) return createNetwork(tools, folder);
+        if (network.isAlive()) return network;
+        discard(network);
+      }
     },
     release: (network) => {
-      const gone = network.close().finally(() => going.delete(gone));
-      going.add(gone);
+      if (idle.length < KEPT && network.isAlive() && network.isUntouched()) idle.push(network);
+      else discard(network);
     },
     warm: () => {
-      if (ahead !== undefined) return;
+      if (ahead !== undefined || idle.length > 0) return;
       ahead = createNetwork(tools, folder);
       ahead.catch(() => undefined);
     },
     close: async () => {
-      const last = await ahead?.catch(() => undefined);
-      ahead = undefined;
-      await Promise.all([last?.close(), ...going]);
+      const last = await takeAhead();
+      await Promise.all([last, ...idle.splice(0)].map((network) => network?.close()));
+      await Promise.all(going);
     },
   };
 }

@@ -51,7 +51,7 @@ export async function runStep(
   const command = [...ownLimits, ...taskCommand(task, SCRIPT_PATH)];
   const killsBefore = starter.group?.memoryKills() ?? 0;
   const clean = async (): Promise<void> => {
-    await Promise.all([host.starters.giveBack(starter, limits), removeTree(step)]);
+    await Promise.all([host.starters.giveBack(starter, limits), removeTree(step, { dead: true })]);
   };
   try {
     const root = composeRoot(host.root, {
