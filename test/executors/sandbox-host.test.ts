@@ -218,16 +218,26 @@ describe('output of a sandbox', () => {
 });
 
 describe('removal of folders', () => {
-  it('removes what has no permissions, and follows no link', async () => {
+  it.each([false, true])('removes what has no permissions, and follows no link (dead: %s)', async (dead) => {
     const kept = join(folder, 'kept');
     await writeFile(kept, 'kept');
     const tree = join(folder, 'tree');
     await mkdir(join(tree, 'a', 'b'), { recursive: true, mode: 0o700 });
     await symlink(folder, join(tree, 'a', 'up'));
     await mkdir(join(tree, 'closed'), { mode: 0o000 });
-    await removeTree(tree);
-    await removeTree(tree);
+    await removeTree(tree, { dead });
+    await removeTree(tree, { dead });
     expect(await readdir(folder)).toEqual(['kept']);
+  });
+
+  it('removes many files and deep folders that are dead as well', async () => {
+    const tree = join(folder, 'tree');
+    await mkdir(join(tree, ...Array.from({ length: 20 }, () => 'd'.repeat(100))), { recursive: true });
+    await removeTree(tree, { dead: true });
+    await mkdir(tree);
+    for (let file = 0; file < 100; file++) await writeFile(join(tree, String(file)), '');
+    await removeTree(tree, { dead: true });
+    expect(await readdir(folder)).toEqual([]);
   });
 });
 

@@ -120,6 +120,44 @@ describe('a network of its own', () => {
     }
   });
 
+  it("is the next job's when nobody used it", async () => {
+    const executor = executorOn('private');
+    const nets: string[] = [];
+    for (let job = 0; job < 3; job++) {
+      const opened = await openJob(executor, '');
+      nets.push(
+        (
+          await opened.run(
+            'readlink /proc/self/ns/net; perl -MIO::Socket::INET -e "IO::Socket::INET->new(Listen => 1)"',
+          )
+        ).text,
+      );
+      await opened.close();
+    }
+    expect(nets).toEqual([nets[0], nets[0], nets[0]]);
+    expect(nets[0]).toMatch(/^net:/);
+  });
+
+  it.each([
+    [': < /dev/tcp/127.0.0.1/99', 'a connection that was refused'],
+    [': < /dev/tcp/::1/99', 'the same by IPv6'],
+    ['echo > /dev/udp/127.0.0.1/99', 'a datagram'],
+    ['echo > /dev/udp/::1/99', 'the same by IPv6'],
+    ['echo > /dev/udp/198.51.100.7/99', 'a datagram to the world'],
+    ['timeout 0.1 cat < /dev/tcp/198.51.100.7/99', 'a connection to the world'],
+  ])("is nobody else's after %s", async (script) => {
+    const executor = executorOn('private');
+    const fresh = await jobOn('private', executor);
+    const traces = 'grep -E "^(Tcp|Udp|Icmp)" /proc/net/snmp; grep -E "^Udp6" /proc/net/snmp6; grep lo: /proc/net/dev';
+    const untouched = (await fresh.run(traces)).text;
+    const job = await openJob(executor, '');
+    const touched = (await job.run(`{ ${script}; } 2> /dev/null || true; ${traces}`)).text;
+    await job.close();
+    expect(touched).not.toBe(untouched);
+    const next = await jobOn('private', executor);
+    expect((await next.run(traces)).text).toBe(untouched);
+  });
+
   it('goes with its job, and all of them with the executor', async () => {
     const helpers = async (): Promise<number> => (await descendantsOf(process.pid)).length;
     const before = await helpers();
