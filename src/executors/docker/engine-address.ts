@@ -20,7 +20,8 @@ export function resolveEndpoint(address: EngineAddress): EngineEndpoint {
   const secure = url.protocol === 'https:' || (url.protocol === 'tcp:' && address.tlsVerify === true);
   if (!secure && url.protocol !== 'tcp:' && url.protocol !== 'http:')
     throw badAddress(`DOCKER_HOST must begin with unix://, tcp://, http:// or https://, not ${url.protocol}//`);
-  const where = { host: url.hostname, port: Number(url.port || (secure ? 2376 : 2375)) };
+  // An IPv6 address stands in brackets in a URL, and nowhere else.
+  const where = { host: url.hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(url.port || (secure ? 2376 : 2375)) };
   if (!secure) return { protocol: 'http', ...where };
   const folder = address.certPath;
   if (folder === undefined) throw badAddress('DOCKER_CERT_PATH must name the folder of ca.pem, cert.pem and key.pem');
