@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { connectEngine, type Engine } from '../../src/executors/docker/engine.ts';
 import { parseImageName } from '../../src/executors/docker/image-name.ts';
-import { createImages } from '../../src/executors/docker/images.ts';
+import { createImages, pullError } from '../../src/executors/docker/images.ts';
 import { openEngineBench, startDockerEngine } from '../support/docker-engine.ts';
 import { PASSWORD, startRegistry, type TestRegistry, USER } from '../support/docker-registry.ts';
 import { contextOf } from './conformance/job.ts';
@@ -121,6 +121,13 @@ describe('an image', () => {
       code: 'registry-unreachable',
       retryable: true,
     });
+  });
+});
+
+describe('a disk of the engine that is full', () => {
+  it.each(['usr/bin/timeout', 'etc/denied', 'usr/share/not found', 'EOF'])('is told as that, at %s too', (file) => {
+    const error = new Error(`failed to register layer: write /${file}: no space left on device`);
+    expect(pullError(error, 'a:1', false)).toMatchObject({ name: 'InfrastructureError', code: 'engine-no-space' });
   });
 });
 

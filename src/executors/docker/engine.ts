@@ -56,7 +56,7 @@ export function engineError(error: unknown, doing: string): ImpGemError {
         retryable: true,
       },
     );
-  if (/no space left on device/i.test(text))
+  if (isFull(text))
     return new InfrastructureError('engine-no-space', `Cannot ${doing}: the disk of the Docker engine is full`, {
       cause: error,
     });
@@ -64,6 +64,11 @@ export function engineError(error: unknown, doing: string): ImpGemError {
     cause: error,
     retryable: status === undefined || status >= 500,
   });
+}
+
+/** Of an error's sentence. */
+export function isFull(text: string): boolean {
+  return /no space left on device/i.test(text);
 }
 
 /** The engine was away; what it was asked about may live on. */

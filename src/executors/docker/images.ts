@@ -1,7 +1,7 @@
 /** Images on the engine: there already, or pulled once for all jobs that want them, with progress in each job's log. */
 import type Docker from 'dockerode';
 import { type ImpGemError, InfrastructureError, InputError, messageOf } from '../../errors.ts';
-import { engineCall, engineError, isGone, sentenceOf } from './engine.ts';
+import { engineCall, engineError, isFull, isGone, sentenceOf } from './engine.ts';
 import { parseImageName } from './image-name.ts';
 import type { DockerOptions } from './options.ts';
 import { readRegistryAuths } from './registry-auth.ts';
@@ -185,9 +185,11 @@ const KINDS: Kind[] = [
   },
 ];
 
-function pullError(error: unknown, image: string, hadAuth: boolean): ImpGemError {
+/** What the engine's error of a pull means: to the pipeline, to the operator, or to the next try. */
+export function pullError(error: unknown, image: string, hadAuth: boolean): ImpGemError {
   const text = sentenceOf(error);
-  const kind = KINDS.find(({ pattern }) => pattern.test(text));
+  // A full disk first: such an error names the file that did not fit, and a file may be called anything (`timeout`).
+  const kind = isFull(text) ? undefined : KINDS.find(({ pattern }) => pattern.test(text));
   if (!kind)
     return engineError(error instanceof Error ? error : new Error(messageOf(error)), `pull the image ${image}`);
   const fault = kind.fault(hadAuth);
