@@ -166,6 +166,11 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     store: runs.store,
     lifecycle: runs.lifecycle,
     leases: runs.leases,
+    queues: runs.queues,
+    onClockJump: (clock, ms) => {
+      metrics.count('impgem_clock_jumps_total', { clock });
+      log.warn({ clock, ms: Math.round(ms) }, 'a clock was set');
+    },
     onRepair: (what, run) => {
       metrics.count('impgem_repairs_total', { kind: what });
       log.warn({ run, repair: what }, 'repaired');

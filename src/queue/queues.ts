@@ -35,6 +35,11 @@ export interface Queues {
   /** Whether a ticket of this fence waits or is being served. One that failed makes room for another. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
   addStatus(line: string, payload: StatusPayload): Promise<void>;
+  /**
+   * What is put off is due at a time of the wall clock. Once that was set back, this puts off anew what is due later than
+   * it ever could be. Gives how many entries that were.
+   */
+  shortenDelays(): Promise<number>;
   labelled: Pick<LabelQueues, 'all' | 'forgetUnused'>;
   counts(): Promise<Record<string, Record<string, number>>>;
   close(): Promise<void>;
@@ -60,6 +65,20 @@ export function labelsOfQueue(name: string): string[] {
   return name.startsWith('jobs-') ? name.slice('jobs-'.length).split('+').map(decodeURIComponent) : [];
 }
 
+/** Clocks of the machines that put off and that look may differ by less. */
+const CLOCK_SLACK_MS = 60_000;
+
+// Ids of entries that are due later than so long after now as they were put off. BullMQ's scores are ms times 4096.
+const TOO_LATE = `
+local late = {}
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1] * 4096, '+inf', 'WITHSCORES')
+for at = 1, #found, 2 do
+  local delay = tonumber(redis.call('HGET', ARGV[2] .. found[at], 'delay') or 0)
+  if found[at + 1] / 4096 > ARGV[1] + delay then late[#late + 1] = found[at] end
+end
+return late
+`;
+
 const ticketId = (ticket: Omit<TicketPayload, 'turn'>): string => `${ticket.run}.${ticket.job}.${ticket.fence}`;
 
 /** Labels are a stranger's text, so there may be any number of queues; those that were used longest ago are closed. */
@@ -70,6 +89,12 @@ export const STATUS_QUEUE = 'statuses';
 
 export function createQueues(redis: Redis, onError: (message: string) => void): Queues {
   const labelled = createLabelQueues(redis, PREFIX);
+  redis.defineCommand('igTooLate', { lua: TOO_LATE });
+  const commands = redis as unknown as {
+    igTooLate(count: number, delayed: string, latest: number, prefix: string): Promise<string[]>;
+  };
+  // One after the other where it is used: there may be many.
+  const names = async (): Promise<string[]> => [EVENT_QUEUE, STATUS_QUEUE, jobQueueName([]), ...(await labelled.all())];
   /** The one that was used last comes last. */
   const queues = new Map<string, { queue: Queue; users: number }>();
   const open = (name: string): Queue => {
@@ -146,11 +171,23 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
         queue.add('status', payload, { deduplication: { id: line, keepLastIfActive: true } }),
       );
     },
+    async shortenDelays() {
+      let count = 0;
+      for (const name of await names())
+        await using(name, async (queue) => {
+          const latest = Date.now() + CLOCK_SLACK_MS;
+          for (const id of await commands.igTooLate(1, queue.toKey('delayed'), latest, queue.toKey(''))) {
+            const job = await queue.getJob(id);
+            await job?.changeDelay(job.delay);
+            count++;
+          }
+        });
+      return count;
+    },
     labelled,
     async counts() {
       const counts: Record<string, Record<string, number>> = {};
-      // One after the other: there may be many.
-      for (const name of [EVENT_QUEUE, STATUS_QUEUE, jobQueueName([]), ...(await labelled.all())])
+      for (const name of await names())
         counts[name] = await using(name, (queue) =>
           queue.getJobCounts('wait', 'prioritized', 'active', 'delayed', 'failed'),
         );

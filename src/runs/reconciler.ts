@@ -1,8 +1,10 @@
 /**
  * Mends what a crash left: jobs whose worker is gone go to another, tickets and statuses that were never queued are
- * queued, runs whose jobs all ended are ended. Idempotent; any number of servers may do it at once.
+ * queued, runs whose jobs all ended are ended, what a clock that was set back puts off for too long is put off anew.
+ * Idempotent; any number of servers may do it at once.
  */
 import { messageOf } from '../errors.ts';
+import type { Queues } from '../queue/queues.ts';
 import { LEASE_MS, type Leases } from './leases.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { RedisRunStore } from './redis-store.ts';
@@ -13,8 +15,11 @@ export interface ReconcilerDeps {
   store: RedisRunStore;
   lifecycle: Lifecycle;
   leases: Leases;
+  queues: Pick<Queues, 'shortenDelays'>;
   /** Counts and tells every repair. */
-  onRepair(what: string, run: string): void;
+  onRepair(what: string, run?: string): void;
+  /** This server's clock or Redis's was set, by so many ms. */
+  onClockJump(whose: 'server' | 'redis', ms: number): void;
   onError(message: string): void;
   intervalMs?: number;
   clock?: Clock;
@@ -50,7 +55,7 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   const distrust = (): void => {
     trustFrom = clock.steady() + LEASE_MS;
   };
-  let last: { steady: number; wall: number; redis: number } | undefined;
+  let last: { steady: number; wall: number; redis: number; took: number } | undefined;
   const isUsual = (ms: number): boolean => Math.abs(ms) <= LEASE_MS / 2;
 
   const release = async (run: string, job: string, fence: number, worker: string): Promise<void> => {
@@ -59,12 +64,20 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   };
 
   const releaseExpired = async (): Promise<void> => {
+    const askedAt = clock.steady();
     const expired = await deps.leases.expired();
     // Measured after the answer: a Redis that was away gives it first, and the workers' renewals only then.
-    const now = { steady: clock.steady(), wall: clock.wall(), redis: expired.at };
-    const passed = last && [now.steady - last.steady, now.wall - last.wall, now.redis - last.redis];
+    const steady = clock.steady();
+    const now = { steady, wall: clock.wall(), redis: expired.at, took: steady - askedAt };
+    const passed = last && { steady: steady - last.steady, wall: now.wall - last.wall, redis: now.redis - last.redis };
+    // When within an answer that took long Redis looked at its clock, nobody knows.
+    const unsure = now.took + (last?.took ?? 0);
     last = now;
-    if (!passed?.every(isUsual)) distrust();
+    if (!passed || !Object.values(passed).every(isUsual)) distrust();
+    if (!passed) return;
+    const jumps = { server: passed.wall - passed.steady, redis: passed.redis - passed.steady };
+    if (!isUsual(jumps.server)) deps.onClockJump('server', jumps.server);
+    if (Math.abs(jumps.redis) > LEASE_MS / 2 + unsure) deps.onClockJump('redis', jumps.redis);
     if (now.steady < trustFrom) return;
     for (const lease of expired.leases) {
       try {
@@ -93,6 +106,12 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
   };
 
   const tendAll = async (): Promise<void> => {
+    try {
+      const shortened = await deps.queues.shortenDelays();
+      for (let count = 0; count < shortened; count++) deps.onRepair('delay-shortened');
+    } catch (error) {
+      deps.onError(`what is put off could not be looked at: ${messageOf(error)}`);
+    }
     for (const id of await deps.store.active()) {
       const age = clock.wall() - timeOfRunId(id);
       // One from the future was made before the clock was set back.

@@ -27,6 +27,7 @@ const COUNTERS = {
   impgem_job_retries_total: 'Attempts of jobs after their first.',
   impgem_statuses_total: 'Commit statuses by forge and outcome of the request.',
   impgem_repairs_total: 'What was left by a crash and mended, by kind.',
+  impgem_clock_jumps_total: "Times that the server's clock or Redis's was set, by whose.",
   impgem_log_bytes_total: 'Bytes of log of runs that ended.',
   impgem_removed_total: 'Runs past their limit, and logs and lists of artifacts that belonged to no run, removed.',
   impgem_freed_bytes_total: 'Bytes of artifacts and caches that nothing named any more, removed.',

@@ -10,6 +10,8 @@ import { jobSpec, planOf, pushEvent } from '../support/plans.ts';
 let fixture: IntakeFixture;
 let reconciler: Reconciler;
 let repairs: string[];
+let jumps: string[];
+const hour = 3_600_000;
 let clock: { wall: number; steady: number; redis: number };
 const errors: string[] = [];
 
@@ -20,6 +22,7 @@ afterAll(() => fixture.close());
 beforeEach(async () => {
   await fixture.redis.flushall();
   repairs = [];
+  jumps = [];
   clock = { wall: Date.now(), steady: 0, redis: 0 };
   reconciler = createReconciler({
     store: fixture.runs.store,
@@ -31,7 +34,9 @@ beforeEach(async () => {
         return { at: at + clock.redis, leases };
       },
     },
+    queues: fixture.runs.queues,
     onRepair: (what) => void repairs.push(what),
+    onClockJump: (whose, ms) => void jumps.push(`${whose} ${Math.round(ms / hour)}`),
     onError: (message) => void errors.push(message),
     intervalMs: 3_600_000,
     clock: { wall: () => clock.wall, steady: () => clock.steady },
@@ -109,6 +114,8 @@ describe('a job whose worker is gone', () => {
     pass(10_000);
     await reconciler.releaseExpired();
     expect((await now(run))?.jobs[0]?.state).toBe('running');
+    // A pause is no jump.
+    expect(jumps).toEqual([]);
   });
 
   it('goes to the next one when it has no lease at all; one with a lease does not', async () => {
@@ -123,7 +130,6 @@ describe('a job whose worker is gone', () => {
 });
 
 describe('when a clock jumps or Redis takes no writes', () => {
-  const hour = 3_600_000;
   const state = async (run: RunRecord) => (await now(run))?.jobs[0]?.state;
   async function startHeld(): Promise<RunRecord> {
     const run = await startRun();
@@ -141,6 +147,7 @@ describe('when a clock jumps or Redis takes no writes', () => {
     expect(await state(run)).toBe('running');
     await watch(20_000);
     expect(await state(run)).toBe('pending');
+    expect(jumps).toEqual([`server ${ms / hour}`]);
   });
 
   it("Redis's forward: leases look as if they had run out, and are given time to be renewed", async () => {
@@ -151,6 +158,7 @@ describe('when a clock jumps or Redis takes no writes', () => {
     await fixture.runs.leases.renew([lease(alive)]);
     await watch(20_000);
     expect([await state(alive), await state(dead)]).toEqual(['running', 'pending']);
+    expect(jumps).toEqual(['redis 1']);
   });
 
   it("Redis's back: a lease that would last for an hour more ends like any other", async () => {
@@ -162,6 +170,22 @@ describe('when a clock jumps or Redis takes no writes', () => {
     await fixture.runs.leases.renew([lease(alive)]);
     await watch(20_000);
     expect([await state(alive), await state(dead)]).toEqual(['running', 'pending']);
+  });
+
+  it("back: what was put off is due soon all the same, what is put off for long isn't touched", async () => {
+    const { redis, runs } = fixture;
+    const ticket = { run: 'r', job: 'main', turn: 1 };
+    await runs.queues.addTicket({ ...ticket, fence: 1 }, { labels: ['gpu'], delayMs: 10 });
+    await runs.queues.addTicket({ ...ticket, fence: 2 }, { labels: ['gpu'], delayMs: hour });
+    const delayed = 'impgem:jobs-gpu:delayed';
+    const due = async (fence: number): Promise<number> => Number(await redis.zscore(delayed, `r.main.${fence}`)) / 4096;
+    await redis.zincrby(delayed, hour * 4096, 'r.main.1');
+    const before = await due(2);
+    expect((await due(1)) - Date.now()).toBeGreaterThan(hour / 2);
+    await reconciler.tendAll();
+    expect(await due(1)).toBeLessThanOrEqual(Date.now() + 1000);
+    expect(await due(2)).toBe(before);
+    expect(repairs).toEqual(['delay-shortened']);
   });
 
   it('a run from the future is tended', async () => {
