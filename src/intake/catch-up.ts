@@ -3,7 +3,7 @@
  * branch heads now and then; a head that is new since the last look, and that no delivery told of, becomes an event.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../errors.ts';
+import { InfrastructureError, messageOf } from '../errors.ts';
 import type { Forge } from '../forges/forge.ts';
 import type { Git } from '../git/git.ts';
 import type { Redis } from '../queue/connection.ts';
@@ -29,6 +29,8 @@ export interface CatchUpDeps {
   everyMs: number;
   /** The delivery of a head that is new may still be on the way: so long it is waited for; ms. */
   graceMs?: number;
+  /** A forge that has not listed the branches by then is asked at the next look; ms. */
+  listingMs?: number;
   log: { info(fields: object, message: string): void; warn(fields: object, message: string): void };
 }
 
@@ -41,8 +43,13 @@ interface Head {
 
 const headsKey = (repository: string): string => `ig:heads:${repository}`;
 const turnKey = (repository: string): string => `ig:heads-turn:${repository}`;
+const startTurnKey = (repository: string): string => `ig:heads-turn-of-start:${repository}`;
 const GRACE_MS = 10_000;
-/** Between two repositories, so that a forge is never asked for many at once. */
+/** Far less than a fetch may take: a list of branches is small. */
+const LISTING_MS = 15_000;
+/** Repositories of one forge that are looked at at once: one that hangs holds up few, and no other forge. */
+const PER_FORGE = 4;
+/** Between two repositories, so that a forge is not asked for many in a row. */
 const PAUSE_MS = 200;
 
 export interface CatchUp {
@@ -53,6 +60,7 @@ export interface CatchUp {
 
 export function createCatchUp(deps: CatchUpDeps): CatchUp {
   const stopped = new AbortController();
+  const startMs = Math.min(5000, deps.everyMs);
   const isStopped = (): boolean => stopped.signal.aborted;
   /** Ends early when we are stopped. */
   const pause = (ms: number): Promise<unknown> =>
@@ -104,15 +112,40 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     return true;
   };
 
-  const lookAt = async (repository: string): Promise<number> => {
+  /**
+   * One server asks, however many there are. The first look after a start has a turn of its own: what was looked at
+   * before the start is no reason to wait, as a push may have been missed since.
+   */
+  const takeTurn = async (repository: string, starting: boolean): Promise<boolean> => {
+    const turnMs = Math.max(1000, deps.everyMs / 2);
+    if (!starting) return (await deps.redis.set(turnKey(repository), '1', 'PX', turnMs, 'NX')) !== null;
+    // Shorter than the wait before the look, so it is never of a look before this start.
+    const taken = await deps.redis.set(startTurnKey(repository), '1', 'PX', Math.ceil(startMs * 0.8), 'NX');
+    if (taken === null) return false;
+    await deps.redis.set(turnKey(repository), '1', 'PX', turnMs);
+    return true;
+  };
+
+  const list = async (forge: Forge, owner: string, name: string, repository: string): Promise<Map<string, string>> => {
+    const late = AbortSignal.timeout(deps.listingMs ?? LISTING_MS);
+    try {
+      return await deps.git.lsRemote(forge.clone(owner, name), repository, AbortSignal.any([stopped.signal, late]));
+    } catch (error) {
+      if (isStopped() || !late.aborted) throw error;
+      throw new InfrastructureError('git-timeout', `${repository} did not list its branches in time`, {
+        retryable: true,
+        cause: error,
+      });
+    }
+  };
+
+  const lookAt = async (repository: string, starting: boolean): Promise<number> => {
     const name = parseRepository(repository);
     const forge = name && deps.forges.get(name.forge);
     if (!name || !forge || !deps.allowed(repository)) return 0;
-    // One server asks, however many there are.
-    if ((await deps.redis.set(turnKey(repository), '1', 'PX', Math.max(1000, deps.everyMs / 2), 'NX')) === null)
-      return 0;
+    if (!(await takeTurn(repository, starting))) return 0;
     await deps.redeliver(repository, stopped.signal);
-    const refs = await deps.git.lsRemote(forge.clone(name.owner, name.name), repository, stopped.signal);
+    const refs = await list(forge, name.owner, name.name, repository);
     const before = await deps.redis.hgetall(headsKey(repository));
     const heads = [...refs].flatMap(([ref, sha]) => {
       const branch = /^refs\/heads\/(.+)$/.exec(ref)?.[1];
@@ -142,36 +175,45 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     return found;
   };
 
-  const look = async (): Promise<number> => {
+  const look = async (starting = false): Promise<number> => {
     let found = 0;
     const repositories = await deps.repositories().catch((error: unknown) => {
       deps.log.warn({}, `catch-up: ${messageOf(error)}`);
       return [];
     });
-    for (const repository of repositories) {
-      if (isStopped()) break;
-      try {
-        found += await lookAt(repository);
-      } catch (error) {
-        if (!isStopped()) deps.log.warn({ repository }, `catch-up: ${messageOf(error)}`);
+    const follow = async (line: Iterable<string>): Promise<void> => {
+      for (const repository of line) {
+        if (isStopped()) break;
+        try {
+          found += await lookAt(repository, starting);
+        } catch (error) {
+          if (!isStopped()) deps.log.warn({ repository }, `catch-up: ${messageOf(error)}`);
+        }
+        await pause(PAUSE_MS);
       }
-      await pause(PAUSE_MS);
-    }
+    };
+    await Promise.all(
+      [...deps.forges.keys()].flatMap((forge) => {
+        // Shared: whoever is free goes on with the next.
+        const line = repositories.filter((each) => parseRepository(each)?.forge === forge).values();
+        return Array.from({ length: PER_FORGE }, () => follow(line));
+      }),
+    );
     return found;
   };
 
   // The first look comes soon after a start, the others spread, so that two servers do not ask in step.
   const loop = async (): Promise<void> => {
-    await pause(Math.min(5000, deps.everyMs));
-    while (!isStopped()) {
-      await look();
+    await pause(startMs);
+    for (let starting = true; !isStopped(); starting = false) {
+      await look(starting);
       await pause(deps.everyMs * (0.9 + Math.random() * 0.2));
     }
   };
   void loop();
 
   return {
-    look,
+    look: () => look(),
     close() {
       stopped.abort();
     },

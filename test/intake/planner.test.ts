@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type CatchUpDeps, createCatchUp } from '../../src/intake/catch-up.ts';
 import { PLANNERS, planFairly } from '../../src/intake/fair-planning.ts';
@@ -217,6 +218,49 @@ describe('catch-up', () => {
     expect(await look()).toBe(0);
     expect(await runsOf(sha)).toMatchObject([{ foundBy: 'catch-up' }]);
     expect(found).toBe(1);
+  });
+
+  it('finds what was pushed between a look and a restart right after it, and servers that start together look once', async () => {
+    await look();
+    const sha = await repository.commit({ 'file.txt': 'restart' });
+    // It is still the turn of the look before.
+    expect(await fixture.redis.exists('ig:heads-turn:gitea/late/app')).toBe(1);
+    let asked = 0;
+    const git: CatchUpDeps['git'] = { lsRemote: (...remote) => (asked++, fixture.git.lsRemote(...remote)) };
+    const started = [looker({ git }), looker({ git })];
+    await expect.poll(() => found, { timeout: 40_000 }).toBe(1);
+    for (const one of started) one.close();
+    expect(await runsOf(sha)).toMatchObject([{ foundBy: 'catch-up' }]);
+    expect(asked).toBe(1);
+  });
+
+  describe('with repositories that hang', () => {
+    const hanging = ['gitea/hang/a', 'gitea/hang/b', 'gitea/hang/c'];
+    const repositories = () => Promise.resolve([...hanging, `gitea/${name}`]);
+    const lsRemote: Git['lsRemote'] = (source, of, signal) =>
+      hanging.includes(of)
+        ? once(signal ?? new EventTarget(), 'abort').then(() => Promise.reject(new Error('cancelled')))
+        : fixture.git.lsRemote(source, of, signal);
+    const forget = () => fixture.redis.del(...hanging.map((of) => `ig:heads-turn:${of}`));
+    beforeEach(forget);
+
+    it('the others are looked at all the same', async () => {
+      await look();
+      const sha = await repository.commit({ 'file.txt': 'beside' });
+      await fixture.redis.del(`ig:heads-turn:gitea/${name}`);
+      const one = looker({ repositories, git: { lsRemote } });
+      const looking = one.look();
+      await expect.poll(() => found).toBe(1);
+      one.close();
+      await looking;
+      expect(await runsOf(sha)).toHaveLength(1);
+      expect(said).toEqual([]);
+    });
+
+    it('a look ends, and says which', async () => {
+      expect(await look({ repositories, git: { lsRemote }, listingMs: 50 })).toBe(0);
+      expect(said.sort()).toEqual(hanging.map((of) => `catch-up: ${of} did not list its branches in time`));
+    });
   });
 
   it('makes one run when two servers look', async () => {
