@@ -142,8 +142,11 @@ async function runOnHost(
   }
 }
 
-/** Each rule is put in once, at the top; a rule that is there already is left alone. */
-function renderRules(blockedNetworks: string[]): string {
+/**
+ * Each rule is put in once, at the top; a rule that is there already is left alone. Of several programs for packet filters
+ * (old and new tables are apart in the kernel) the engine uses one: the one that knows a chain of the engine's.
+ */
+export function renderRules(blockedNetworks: string[]): string {
   const blocked = [LINK_LOCAL, ...blockedNetworks];
   for (const network of blocked)
     if (!CIDR.test(network))
@@ -154,14 +157,19 @@ function renderRules(blockedNetworks: string[]): string {
   return [
     'PATH=/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin',
     'put() { "$1" -w -C "$2" $3 2>/dev/null || "$1" -w -I "$2" $3; }',
-    `command -v iptables >/dev/null || exit ${NO_FILTER}`,
+    'has_chain() { "$1" -w -n -L DOCKER-USER >/dev/null 2>&1; }',
+    'filter=',
+    'for each in iptables iptables-legacy iptables-nft; do has_chain "$each" && filter=$each && break; done',
+    // Without that chain there is still the way to the host itself.
+    `[ -n "$filter" ] || { command -v iptables >/dev/null || exit ${NO_FILTER}; filter=iptables; }`,
     'set -e',
-    `put iptables INPUT '${bridge} -m conntrack ! --ctstate ESTABLISHED,RELATED -j REJECT'`,
-    `iptables -w -n -L DOCKER-USER >/dev/null 2>&1 || exit ${NO_FILTER}`,
-    ...v4.map((network) => `put iptables DOCKER-USER '${bridge} -d ${network} -j REJECT'`),
+    `put "$filter" INPUT '${bridge} -m conntrack ! --ctstate ESTABLISHED,RELATED -j REJECT'`,
+    `has_chain "$filter" || exit ${NO_FILTER}`,
+    ...v4.map((network) => `put "$filter" DOCKER-USER '${bridge} -d ${network} -j REJECT'`),
     // Jobs' networks have no IPv6 unless the engine gives it to all; then its chains may have other names.
-    'command -v ip6tables >/dev/null || exit 0',
-    `put ip6tables INPUT '${bridge} -j REJECT' || exit 0`,
-    ...v6.map((network) => `put ip6tables FORWARD '${bridge} -d ${network} -j REJECT' || exit 0`),
+    'filter=ip6${filter#ip}',
+    'command -v "$filter" >/dev/null || exit 0',
+    `put "$filter" INPUT '${bridge} -j REJECT' || exit 0`,
+    ...v6.map((network) => `put "$filter" FORWARD '${bridge} -d ${network} -j REJECT' || exit 0`),
   ].join('\n');
 }
