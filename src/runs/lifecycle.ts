@@ -236,7 +236,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       const repairs = (moved ? 1 : 0) + (await redoEffects(record));
       if (record.jobs.some((job) => job.state === 'pending' && record.control[job.id]?.readyAt !== undefined)) {
         const workers = await deps.liveWorkers();
-        await move(id, (now, rules) => machine.explainWaiting(now, rules, (labels) => whyNoWorker(workers, labels)));
+        const whyNot = (labels: readonly string[]): string | undefined => whyNoWorker(workers, labels);
+        await move(id, (present, rules, at) => machine.explainWaiting(present, rules, whyNot, at));
       }
       return repairs;
     },

@@ -6,6 +6,7 @@
 import { inWords, jobOf, specOf } from './lookups.ts';
 import type { JobSpec } from './plan.ts';
 import { type Rules, judge } from './readiness.ts';
+import { readyWaitsFor } from './waits-for.ts';
 import { type FinalState, type Job, type JobControl, type RunRecord, type State, type Step, isFinal } from './run.ts';
 
 export interface JobOutcome {
@@ -81,15 +82,10 @@ export function endJob(
   const control = controlOf(record, id);
   const spec = specOf(rules.plan, id);
   if (spec && !control.cancelRequested && mayRetry(spec, control, end)) {
-    const again: Job = { ...job, state: 'pending', attempt: job.attempt + 1, steps: freshSteps(spec) };
+    const again: Job = { ...job, attempt: job.attempt + 1, steps: freshSteps(spec) };
     const notBefore = new Date(Date.parse(now) + spec.retry.delayMs).toISOString();
-    return withJob(record, again, {
-      ...without(control, 'lossReason'),
-      fence: fence + 1,
-      retries: control.retries + 1,
-      readyAt: now,
-      notBefore,
-    });
+    const retried = { ...without(control, 'lossReason'), retries: control.retries + 1, notBefore };
+    return queueAgain(record, rules, again, retried, now);
   }
   const outcome =
     control.cancelRequested && end.state !== 'succeeded'
@@ -128,11 +124,7 @@ export function releaseJob(
       now,
     );
   const { worker: _, ...rest } = job;
-  return withJob(
-    record,
-    { ...rest, state: 'pending' },
-    { ...control, fence: fence + 1, losses, lossReason: why.reason, readyAt: now },
-  );
+  return queueAgain(record, rules, rest, { ...control, losses, lossReason: why.reason }, now);
 }
 
 /** Always legal: what waits ends at once, what runs is asked to end. With `only`, one job. */
@@ -208,25 +200,32 @@ export function explainWaiting(
   record: RunRecord,
   rules: Rules,
   whyNot: (labels: readonly string[]) => string | undefined,
+  at: string,
 ): RunRecord {
   let next = record;
   for (const spec of rules.plan.jobs) {
     const job = jobOf(next, spec.id);
     const control = controlOf(next, spec.id);
     if (job?.state !== 'pending' || control.readyAt === undefined) continue;
-    const waitingFor = aWorker(spec, whyNot(spec.runsOn));
+    const waitingFor = readyWaitsFor(spec, control, at, whyNot(spec.runsOn));
     if (job.waitingFor !== waitingFor) next = withJob(next, { ...job, waitingFor }, control);
   }
   return next;
 }
 
-function aWorker(spec: JobSpec, whyNot?: string): string {
-  const labels = spec.runsOn.length > 0 ? ` with labels ${spec.runsOn.join(', ')}` : '';
-  return `a worker${labels}${whyNot === undefined ? '' : ` (${whyNot})`}`;
+function ready(record: RunRecord, spec: JobSpec, job: Job, control: JobControl, now: string): RunRecord {
+  return withJob(record, { ...job, waitingFor: readyWaitsFor(spec, control, now) }, { ...control, readyAt: now });
 }
 
-function ready(record: RunRecord, spec: JobSpec, job: Job, control: JobControl, now: string): RunRecord {
-  return withJob(record, { ...job, waitingFor: aWorker(spec) }, { ...control, readyAt: now });
+/** For a worker that held it: its ticket worked once. */
+function queueAgain(record: RunRecord, rules: Rules, job: Job, control: JobControl, now: string): RunRecord {
+  const spec = specOf(rules.plan, job.id);
+  const waiting = spec === undefined ? {} : { waitingFor: readyWaitsFor(spec, control, now) };
+  return withJob(
+    record,
+    { ...job, state: 'pending', ...waiting },
+    { ...control, fence: control.fence + 1, readyAt: now },
+  );
 }
 
 function mayRetry(spec: JobSpec, control: JobControl, end: JobOutcome): boolean {

@@ -39,7 +39,7 @@ export interface Job {
   outputs?: Record<string, string>;
   /** A failure that does not fail the run. */
   allowFailure?: boolean;
-  /** What a pending job waits for: `jobs build, lint`, `a worker with labels gpu`, `concurrency group deploy`. */
+  /** What a pending job waits for: `jobs build, lint`, `a worker with labels gpu`, `its next try at ...`. */
   waitingFor?: string;
 }
 

@@ -96,8 +96,16 @@ describe('a run', () => {
       done('failed', { exitCode: 3 }),
       NOW,
     );
-    expect(jobOf(run, 'a')).toMatchObject({ state: 'pending', attempt: 2 });
+    const waitingFor = 'its next try at 2026-01-02 03:04:10 UTC';
+    expect(jobOf(run, 'a')).toMatchObject({ state: 'pending', attempt: 2, waitingFor });
     expect(run.control['a']!.notBefore).toBe('2026-01-02T03:04:10.678Z');
+    const explainedAt = (now: string): string | undefined =>
+      jobOf(
+        machine.explainWaiting(run, rulesOf(plan), () => 'none is connected', now),
+        'a',
+      )?.waitingFor;
+    expect(explainedAt(NOW)).toBe(waitingFor);
+    expect(explainedAt('2026-01-02T03:04:10.679Z')).toBe('a worker (none is connected)');
     run = machine.endJob(
       machine.claim(run, 'a', 2, 'w', NOW),
       rulesOf(plan),
@@ -115,6 +123,7 @@ describe('a run', () => {
     for (const fence of [0, 2, 4]) {
       run = machine.claim(run, 'a', fence, 'w', NOW);
       run = machine.releaseJob(run, rulesOf(plan), 'a', fence + 1, { counts: true, reason: 'worker w was lost' }, NOW);
+      if (fence < 4) expect(jobOf(run, 'a')).toMatchObject({ state: 'pending', waitingFor: 'a worker' });
     }
     expect(jobOf(run, 'a')).toMatchObject({ state: 'errored', reason: 'worker w was lost (3 times)' });
     expect(run.state).toBe('errored');
