@@ -16,6 +16,7 @@ import type { DecideIf, Rules } from './readiness.ts';
 import type { RedisRunStore } from './redis-store.ts';
 import { type Job, type RunRecord, type State, type Step, isFinal } from './run.ts';
 import type { NewRun } from './store.ts';
+import { kindOfWaiting } from './waits-for.ts';
 import { type WorkerEntry, whyNoWorker } from './workers.ts';
 
 export interface LifecycleDeps {
@@ -88,7 +89,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     for (const job of next.jobs) {
       const before = previous && jobOf(previous, job.id);
       if (job.state === 'pending' && isNewlyReady(previous, next, job.id)) work.push(addTicket(next, job, plan));
-      if (before?.state !== job.state || before.reason !== job.reason)
+      const isTold = before?.state === job.state && before.reason === job.reason;
+      if (!isTold || (job.waitingFor !== before.waitingFor && kindOfWaiting(job.waitingFor) !== undefined))
         work.push(queues.addStatus(deps.statusContext(next, job), { run: next.id, job: job.id }));
     }
     if (next.jobs.length === 0 && previous?.state !== next.state)
@@ -103,7 +105,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     if (!control) return;
     // Before the repositories' turns: what a person waits for, and jobs that had their turn. The steps of one that was
     // handed over or lost may go on all the while, unseen, until somebody carries it on.
-    const isNext = record.event === 'manual' || record.event === 'api' || control.fence > 0;
+    const isAsked = record.event === 'manual' || record.event === 'api' || record.rerunOf !== undefined;
+    const isNext = isAsked || control.fence > 0;
     const turn = isNext ? 1 : await deps.turns.take(record.repository);
     const delayMs =
       control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
@@ -177,6 +180,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const launch = async (first: RunRecord, plan: Plan): Promise<{ record: RunRecord; created: boolean }> => {
     const record = machine.advance(first, { plan, decideIf, maxLosses }, now());
     const stored = await store.create(record, plan);
+    // One that is over already is tended until its end was seen through, and then nothing of it may change any more.
+    if (!stored.created && isFinal(stored.record.state)) return stored;
     // Also for a run that exists: whoever made it may have died before its effects.
     await effects(plan, undefined, stored.record);
     return stored;

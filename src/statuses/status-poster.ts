@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { StatusState } from '../forges/forge.ts';
 import { cutDescription } from '../forges/post-status.ts';
 import type { Job, Run, State } from '../runs/run.ts';
+import { kindOfWaiting } from '../runs/waits-for.ts';
 
 /** Code units of a context that every forge takes. */
 const LONGEST_CONTEXT = 200;
@@ -34,6 +35,8 @@ export interface Wanted {
   state: StatusState;
   description: string;
   skipped?: true;
+  /** Of a job that is not over: `running`, or a kind of waiting that may last. */
+  tells?: string;
 }
 
 /** What stands there; `unknown` when two posts were under way at once. */
@@ -43,21 +46,30 @@ export interface Posted extends Omit<Wanted, 'state'> {
 
 /** What should stand there for a job, or for the run itself. */
 export function desiredStatus(run: Run, job: Job | undefined): Wanted {
-  const skipped = (job ?? run).state === 'skipped';
-  return { run: run.id, ...describeStatus(run, job), ...(skipped ? { skipped } : {}) };
+  const { state } = job ?? run;
+  const tells = state === 'running' ? state : state === 'pending' ? kindOfWaiting(job?.waitingFor) : undefined;
+  return {
+    run: run.id,
+    ...describeStatus(run, job),
+    ...(state === 'skipped' ? { skipped: true } : {}),
+    ...(tells === undefined ? {} : { tells }),
+  };
 }
 
 /**
  * Whether `want` is to be posted over what stands there: on change only, never over a newer run's, never a pending after
  * a final of the same run. A skipped job only tells a required check not to wait: it never takes the place of what
  * another run of the commit (for another event) found out, and that one takes its place, whichever is newer.
+ * Most jobs have two posts, as forges count them: one that waits for something that may last has one more for each kind of
+ * it, and one when it runs.
  */
 export function isDue(want: Wanted, posted: Posted | undefined): boolean {
   if (!posted) return true;
   if (posted.run !== want.run) return posted.skipped === want.skipped ? posted.run < want.run : posted.skipped === true;
   if (posted.state === 'unknown') return true;
-  if (want.state === 'pending' && posted.state !== 'pending') return false;
-  return posted.state !== want.state || (posted.description !== want.description && want.state !== 'pending');
+  if (want.state !== 'pending') return posted.state !== want.state || posted.description !== want.description;
+  if (posted.state !== 'pending' || want.tells === undefined || want.tells === posted.tells) return false;
+  return want.tells !== 'running' || posted.tells !== undefined;
 }
 
 /** Stable over re-runs, as branch protection names it: `impgem/test`, `impgem/PIPELINE/test`; `impgem` for a run without jobs. */
@@ -83,7 +95,9 @@ function inWords(told: Told, waitingFor: string | undefined): string {
   const took = duration(told);
   switch (state) {
     case 'pending':
-      return waitingFor === undefined ? 'Pending' : `Waiting for ${waitingFor}`;
+      if (waitingFor === undefined) return 'Pending';
+      // It stands there until the job is over.
+      return kindOfWaiting(waitingFor) === undefined ? 'Queued or running' : `Waiting for ${waitingFor}`;
     case 'running':
       return 'Running';
     case 'succeeded':

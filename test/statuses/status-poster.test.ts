@@ -34,6 +34,12 @@ describe('describeStatus', () => {
   test.each<[Partial<Job>, string, string]>([
     [{ state: 'pending' }, 'pending', 'Pending'],
     [{ state: 'pending', waitingFor: 'jobs build, lint' }, 'pending', 'Waiting for jobs build, lint'],
+    [{ state: 'pending', waitingFor: 'a worker with labels gpu' }, 'pending', 'Queued or running'],
+    [
+      { state: 'pending', waitingFor: 'a worker (none is connected)' },
+      'pending',
+      'Waiting for a worker (none is connected)',
+    ],
     [{ state: 'running', startedAt }, 'pending', 'Running'],
     [{ state: 'succeeded', ...at(850) }, 'success', 'Succeeded in 850 ms'],
     [{ state: 'succeeded', ...at(12_400) }, 'success', 'Succeeded in 12 s'],
@@ -130,6 +136,30 @@ describe('isDue', () => {
     ['1', skipped, '1', waits, true],
   ])('run %s %j over run %s %j: %s', (run, change, other, before, due) => {
     expect(isDue(status(run, change), status(other, before))).toBe(due);
+  });
+
+  const running: Partial<Job> = { state: 'running' };
+  const needs: Partial<Job> = { state: 'pending', waitingFor: 'jobs build, lint' };
+  const ready: Partial<Job> = { state: 'pending', waitingFor: 'a worker' };
+  const full: Partial<Job> = { state: 'pending', waitingFor: 'a worker (w1: only 5 MB free on its disk)' };
+
+  test.each<[Partial<Job>, Partial<Job>, boolean]>([
+    [running, needs, true],
+    [running, full, true],
+    [full, needs, true],
+    [full, ready, true],
+    [full, running, true],
+    // What stands there is true all the same.
+    [running, ready, false],
+    [ready, needs, false],
+    [ready, running, false],
+    [running, running, false],
+    // A detail.
+    [{ ...needs, waitingFor: 'job lint' }, needs, false],
+    [{ ...full, waitingFor: 'a worker (none is connected)' }, full, false],
+    [running, failed, false],
+  ])('%j over %j of the same run: %s', (change, before, due) => {
+    expect(isDue(status('1', change), status('1', before))).toBe(due);
   });
 
   test('of what nothing stands for yet', () => {

@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { type Consumer, STATUS_QUEUE, type StatusPayload, consume } from '../../src/queue/queues.ts';
+import type { JobSpec } from '../../src/runs/plan.ts';
 import type { RunRecord } from '../../src/runs/run.ts';
 import { makeRunId } from '../../src/runs/run-id.ts';
 import { type IntakeFixture, startIntake } from '../support/intake-fixture.ts';
-import { jobSpec, planOf, pushEvent } from '../support/plans.ts';
+import { jobSpec, need, planOf, pushEvent } from '../support/plans.ts';
 
 let fixture: IntakeFixture;
 let blocking: Redis;
@@ -26,7 +27,7 @@ afterAll(async () => {
 let made = 0;
 const newSha = (): string => (++made).toString(16).padStart(40, '0');
 
-async function startRun(sha: string, cause: string): Promise<RunRecord> {
+async function startRun(sha: string, cause: string, ...jobs: JobSpec[]): Promise<RunRecord> {
   const createdAt = new Date(Date.now() + made++).toISOString();
   const event = { ...pushEvent(), sha };
   const { record } = await fixture.runs.lifecycle.start({
@@ -35,7 +36,7 @@ async function startRun(sha: string, cause: string): Promise<RunRecord> {
     sha,
     message: 'Change',
     author: 'Maria',
-    plan: planOf(jobSpec('main')),
+    plan: planOf(jobSpec('main'), ...jobs),
     createdAt,
   });
   return record;
@@ -68,6 +69,30 @@ describe('statuses', () => {
     await expect.poll(() => statesOf(sha)).toEqual(['pending']);
     await endRun(run, 'succeeded');
     await expect.poll(() => statesOf(sha)).toEqual(['pending', 'success']);
+  });
+
+  it('say what a job waits for that may last, and that it runs then; a job that is taken at once has two', async () => {
+    const sha = newSha();
+    const told = (job: string): string[] =>
+      fixture.forge.posts
+        .filter((one) => one.sha === sha && one.context === `impgem/${job}`)
+        .map(({ description }) => description.replace(/ in .*/, ''));
+    post();
+    const run = await startRun(sha, 'waits', jobSpec('test', { needs: [need('main')] }));
+    await expect.poll(() => told('test')).toEqual(['Waiting for job main']);
+    await expect.poll(() => told('main')).toEqual(['Queued or running']);
+    await endRun(run, 'succeeded');
+    await expect.poll(() => told('main')).toEqual(['Queued or running', 'Succeeded']);
+    // Nobody is there.
+    await fixture.runs.lifecycle.tend(run.id);
+    const waited = ['Waiting for job main', 'Waiting for a worker (none is connected)'];
+    await expect.poll(() => told('test')).toEqual(waited);
+    await fixture.runs.lifecycle.claim(run.id, 'test', 0, 'w1');
+    await expect.poll(() => told('test')).toEqual([...waited, 'Running']);
+    const done = { state: 'succeeded' as const, outputs: {}, infrastructure: false };
+    await fixture.runs.lifecycle.end(run.id, 'test', 1, [], done);
+    await expect.poll(() => told('test')).toEqual([...waited, 'Running', 'Succeeded']);
+    expect(told('main')).toHaveLength(2);
   });
 
   it('come through a forge that fails, is busy and drops connections', async () => {
