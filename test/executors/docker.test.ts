@@ -49,6 +49,27 @@ it('keeps the variables of a step off the disk, and out of what the engine tells
   await executor.close();
 });
 
+it.each([
+  ['elsewhere on the PATH of its image', 'mv /usr/bin/bash /usr/local/bin/bash', { code: 0 }, 'bash sub dir\n'],
+  ['missing', 'rm /usr/bin/bash', { code: 127 }, 'This image has no bash: use "shell: sh" for this step\n'],
+])('looks for a bash that is %s', async (_, change, exit, text) => {
+  const image = `impgem-test-bash:${randomBytes(6).toString('hex')}`;
+  await execa('docker', ['run', '--name', image.replace(':', '-'), BASE_IMAGE, 'sh', '-c', change]);
+  await execa('docker', ['commit', image.replace(':', '-'), image]);
+  await execa('docker', ['rm', image.replace(':', '-')]);
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, image);
+  try {
+    await job.run('mkdir "sub dir"', { shell: 'sh' });
+    const script = 'echo "${BASH_VERSION:+bash}" "${PWD##*/}"';
+    expect(await job.run(script, { workingDirectory: 'sub dir' })).toMatchObject({ exit, text });
+  } finally {
+    await job.close();
+    await executor.close();
+    await execa('docker', ['rmi', '-f', image]);
+  }
+});
+
 it('leaves nothing on the engine', async () => {
   expect(await bench.leftovers()).toEqual([]);
 });

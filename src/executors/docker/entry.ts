@@ -33,6 +33,9 @@ export const ENTRY_TO_ENGINE: Entry = { command: ['/bin/sh', '-c', 'exec sh 2>&1
 /** Ends every process of a container but the entry's own: TERM reaches the whole tree, daemons included. */
 export const TERMINATE_ALL = ['/bin/sh', '-c', 'kill -s TERM -- -1'] as const;
 
+/** Where a command for bash has it. */
+const BASH = '/bin/bash';
+
 const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Variables that some shells refuse to have assigned; `env` passes them all the same. */
 const READ_ONLY = new Set(['UID', 'EUID', 'PPID', 'BASHOPTS', 'SHELLOPTS', 'BASH_VERSINFO', 'OPTIND']);
@@ -44,27 +47,33 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
   const path = [...task.path, ...(task.env['PATH'] === undefined ? [] : [PATH ?? ''])].join(':');
   const plain = Object.entries(environment).filter(([name]) => isPlain(name));
   const odd = Object.entries(environment).filter(([name]) => !isPlain(name));
-  const command = taskCommand(task, SCRIPT).map(quote).join(' ');
+  const words = taskCommand(task, SCRIPT);
+  const bash = task.shell === 'bash' ? words.lastIndexOf(BASH) : -1;
+  const command = words.map((word, at) => (at === bash ? '"$1"' : quote(word))).join(' ');
   const wrapper = odd.length > 0 ? `env ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
   const finish = (code: string) =>
-    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' $code $(($# - ${entry.processes})); exit`;
+    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' "$code" "$(($# - ${entry.processes}))"; exit`;
   return [
     '{',
     // A handler, not "ignore": a child gets the default back, and the script is meant to feel it.
     'trap : TERM',
     `printf %s ${quote(task.script)} >${SCRIPT}`,
-    'unset HOSTNAME',
-    ...plain.map(([name, value]) => `export ${name}=${quote(value)}`),
-    ...(path === '' ? [] : [`export PATH=${quote(path)}${task.env['PATH'] === undefined ? ':"$PATH"' : ''}`]),
     ...(task.shell === 'bash'
       ? [
-          `if ! [ -x /bin/bash ]; then echo 'This image has no /bin/bash: use "shell: sh" for this step'; ${finish('127')}; fi`,
+          `set -- ${BASH}`,
+          // As the image's PATH has it: the image bash:5 keeps it elsewhere.
+          `[ -x ${BASH} ] || set -- "$(command -v bash)"`,
+          `if [ -z "$1" ]; then echo 'This image has no bash: use "shell: sh" for this step'; ${finish('127')}; fi`,
         ]
       : []),
-    `cd ${STEP_PATHS.workspace}`,
     // The entry's own words, such as "Killed", are no output of the script.
     'exec 2>/dev/null',
-    `${wrapper}${command} </dev/null 2>&1`,
+    // In a process that becomes the script: IFS, GLOBIGNORE and their like would change what the entry itself does.
+    '(unset HOSTNAME',
+    ...plain.map(([name, value]) => `export ${name}=${quote(value)}`),
+    ...(path === '' ? [] : [`export PATH=${quote(path)}${task.env['PATH'] === undefined ? ':"$PATH"' : ''}`]),
+    `cd ${STEP_PATHS.workspace}`,
+    `exec ${wrapper}${command} </dev/null 2>&1)`,
     finish('$?'),
     '}',
     '',

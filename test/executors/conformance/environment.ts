@@ -62,6 +62,16 @@ export function describeEnvironment(bench: Bench): void {
     expect((await job.run('no-such-command-at-all')).exit.code).toBe(127);
   });
 
+  it('gives the exact code whatever variables a shell would heed', async () => {
+    const job = await bench.job();
+    const heeded = { IFS: '01', GLOBIGNORE: '*', code: '3', POSIXLY_CORRECT: '1' };
+    for (const shell of ['bash', 'sh'] as const)
+      for (const code of [0, 1, 10]) {
+        const ran = await job.run(`exit ${code}`, { shell, env: heeded });
+        expect(ran.exit).toMatchObject({ code });
+      }
+  });
+
   it('has an empty stdin', async () => {
     const job = await bench.job();
     const ran = await job.run('cat; read -r line || echo "end"; [ -t 0 ] || echo "no terminal"');
