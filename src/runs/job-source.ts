@@ -129,8 +129,13 @@ export function createJobSource(deps: JobSourceDeps): JobSource {
         await deps.leases.renew([lease]);
         const [record, plan] = await Promise.all([
           deps.lifecycle.claim(ticket.run, ticket.job, ticket.fence, deps.worker),
-          deps.store.plan(ticket.run),
-          deps.turns.serve(ticket.turn).catch((error: unknown) => deps.onError(`turns: ${messageOf(error)}`)),
+          deps.store.plan(ticket.run).then(async (known) => {
+            const labels = (known && specOf(known, ticket.job)?.runsOn) ?? [];
+            await deps.turns
+              .serve(labels, ticket.turn)
+              .catch((error: unknown) => deps.onError(`turns: ${messageOf(error)}`));
+            return known;
+          }),
         ]);
         if (record && plan) return hold(holding, record, plan);
       } catch (error) {

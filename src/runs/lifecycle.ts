@@ -14,7 +14,7 @@ import type { Groups } from './groups.ts';
 import type { Plan } from './plan.ts';
 import type { DecideIf, Rules } from './readiness.ts';
 import type { RedisRunStore } from './redis-store.ts';
-import { type Job, type RunRecord, type State, type Step, isFinal } from './run.ts';
+import { type Job, type JobControl, type RunRecord, type State, type Step, isFinal } from './run.ts';
 import type { NewRun } from './store.ts';
 import { kindOfWaiting } from './waits-for.ts';
 import { type WorkerEntry, whyNoWorker } from './workers.ts';
@@ -89,6 +89,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     for (const job of next.jobs) {
       const before = previous && jobOf(previous, job.id);
       if (job.state === 'pending' && isNewlyReady(previous, next, job.id)) work.push(addTicket(next, job, plan));
+      if (gaveUpTurn(previous, next, job))
+        work.push(deps.turns.giveBack(specOf(plan, job.id)?.runsOn ?? [], next.repository));
       const isTold = before?.state === job.state && before.reason === job.reason;
       if (!isTold || (job.waitingFor !== before.waitingFor && kindOfWaiting(job.waitingFor) !== undefined))
         work.push(queues.addStatus(deps.statusContext(next, job), { run: next.id, job: job.id }));
@@ -103,17 +105,11 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   const addTicket = async (record: RunRecord, job: Job, plan: Plan): Promise<void> => {
     const control = record.control[job.id];
     if (!control) return;
-    // Before the repositories' turns: what a person waits for, and jobs that had their turn. The steps of one that was
-    // handed over or lost may go on all the while, unseen, until somebody carries it on.
-    const isAsked = record.event === 'manual' || record.event === 'api' || record.rerunOf !== undefined;
-    const isNext = isAsked || control.fence > 0;
-    const turn = isNext ? 1 : await deps.turns.take(record.repository);
+    const labels = specOf(plan, job.id)?.runsOn ?? [];
+    const turn = isNext(record, control) ? 1 : await deps.turns.take(labels, record.repository);
     const delayMs =
       control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
-    await queues.addTicket(
-      { run: record.id, job: job.id, fence: control.fence, turn },
-      { labels: specOf(plan, job.id)?.runsOn ?? [], delayMs },
-    );
+    await queues.addTicket({ run: record.id, job: job.id, fence: control.fence, turn }, { labels, delayMs });
   };
 
   /** Does what a crash left undone for the present state; gives how many things that was. */
@@ -251,6 +247,22 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
 
 function tell(record: RunRecord, job: string, fence: number, news: StepNews[]): RunRecord {
   return news.reduce((next, { index, change }) => machine.reportStep(next, job, fence, index, change), record);
+}
+
+/**
+ * Before the repositories' turns: what a person waits for, and jobs that had their turn. The steps of one that was handed
+ * over or lost may go on all the while, unseen, until somebody carries it on.
+ */
+function isNext(record: RunRecord, control: JobControl): boolean {
+  const isAsked = record.event === 'manual' || record.event === 'api' || record.rerunOf !== undefined;
+  return isAsked || control.fence > 0;
+}
+
+/** Whether a job that waited for its turn ended without it. */
+function gaveUpTurn(previous: RunRecord | undefined, next: RunRecord, job: Job): boolean {
+  const control = previous?.control[job.id];
+  const waited = previous && jobOf(previous, job.id)?.state === 'pending' && control?.readyAt !== undefined;
+  return waited === true && isFinal(job.state) && !isNext(next, control);
 }
 
 function isNewlyReady(previous: RunRecord | undefined, next: RunRecord, id: string): boolean {

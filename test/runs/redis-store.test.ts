@@ -419,12 +419,39 @@ describe('turns', () => {
     expect(turns.map((ticket) => ticket.slice(run.id.length + 1))).toEqual(['lost.0', 'lost.2', 'b.0', 'c.0']);
   });
 
+  it('are of one queue: what other queues serve makes nobody wait behind a backlog', async () => {
+    const turns = createTurns(redis);
+    for (let count = 0; count < 200; count++) await turns.take(['gpu'], 'big');
+    await turns.serve(['gpu'], 1);
+    for (let count = 0; count < 100; count++) await turns.serve([], await turns.take([], 'busy'));
+    expect(await turns.take(['gpu'], 'small')).toBe(1);
+    expect(await turns.take(['gpu'], 'big')).toBe(201);
+  });
+
+  it('of jobs that are cancelled while they wait are given back', async () => {
+    const many = (count: number): Plan => planOf(...Array.from({ length: count }, (_, index) => jobSpec(`j${index}`)));
+    const repository = 'gitea/gem/big';
+    const turnOfNext = async (): Promise<number> => {
+      const run = newRun(many(1), { repository });
+      await lifecycle.start(run);
+      return Number(await redis.hget(`impgem:jobs:${run.id}.j0.0`, 'priority'));
+    };
+    const big = newRun(many(50), { repository });
+    await lifecycle.start(big);
+    expect(await turnOfNext()).toBe(51);
+    await lifecycle.claim(big.id, 'j0', 0, 'w1');
+    await lifecycle.cancel(big.id, 'cancelled by a user');
+    await lifecycle.end(big.id, 'j0', 1, [], succeeded);
+    // What ran had its turn, and what still waits keeps its place.
+    expect(await turnOfNext()).toBe(3);
+  });
+
   it('let a push of one repository pass the many waiting jobs of another', async () => {
     const turns = createTurns(redis);
     const real = createQueues(redis, fail);
     const add = async (repository: string, job: string): Promise<void> =>
       real.addTicket(
-        { run: repository, job, fence: 0, turn: await turns.take(repository) },
+        { run: repository, job, fence: 0, turn: await turns.take([], repository) },
         { labels: [], delayMs: 0 },
       );
     for (let count = 0; count < 50; count++) await add('big', `j${count}`);
@@ -435,7 +462,7 @@ describe('turns', () => {
       consume<TicketPayload>(
         { name: jobQueueName([]), redis: blocking, concurrency: 1, lockMs: 30_000, onError: () => undefined },
         async ({ run, turn }) => {
-          await turns.serve(turn);
+          await turns.serve([], turn);
           served.push(run);
           if (served.length === 10) await (late = add('small', 'j0'));
           if (served.length === 51) resolve();
