@@ -122,6 +122,7 @@ function jobPanel(view: RunView): Html {
     <h2 id="job-title">${job.name}</h2>
     <p class="status">
       <span class="status" id="job-status">${jobStatus(job)}</span>
+      <span class="actions" id="job-actions">${isFinal(run.state) && rerunJob(job)}</span>
       <a href="${rawLogUrl(run.id, job.id, undefined, attempt)}">Raw log of the job</a>
     </p>
     ${
@@ -134,6 +135,13 @@ function jobPanel(view: RunView): Html {
     ${job.steps.map((step, index) => section(view, String(index), stepTitle(view, step), `Log of step ${step.name}`, logs, isOpen(job, step)))}
     ${others.map((part) => section(view, part, partTitle(part), `Log of ${part}`, logs, false))}
   </section>`;
+}
+
+/** What it needs runs again with it, as the server says; the others are kept. */
+function rerunJob(job: Job): Html {
+  return html`<button type="button" data-action="rerun-job" aria-label="Re-run this job: ${job.name}" hidden>
+    Re-run this job
+  </button>`;
 }
 
 function attemptLink({ run, attempt }: RunView, job: Job, each: number): Html {

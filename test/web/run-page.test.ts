@@ -180,6 +180,25 @@ test('cancelling asks for the token once', async () => {
   await page.getByText('re-run of an earlier run').waitFor();
 });
 
+test('one job is run again, once the run is over', async () => {
+  const { run } = startRun();
+  const page = await open(`/runs/${run.id}?job=deploy`);
+  await page.getByRole('heading', { name: 'deploy' }).waitFor();
+  const button = page.getByRole('button', { name: 'Re-run this job: deploy' });
+  expect(await button.count()).toBe(0);
+  server.runs.change(run.id, (each) => {
+    for (const job of each.jobs) job.state = 'succeeded';
+    each.state = 'succeeded';
+  });
+  const asked = page.waitForRequest((request) => request.method() === 'POST');
+  await button.click();
+  await page.getByRole('dialog').getByLabel('Token').fill(TOKEN);
+  await page.keyboard.press('Enter');
+  expect((await asked).postDataJSON()).toEqual({ jobs: { job: 'deploy' } });
+  await page.waitForURL((url) => url.pathname !== `/runs/${run.id}`);
+  expect((await server.runs.get(page.url().split('/').at(-1)!))!.rerunOf).toBe(run.id);
+});
+
 test('who leaves the token dialog has changed nothing', async () => {
   const { run } = startRun();
   const page = await open(`/runs/${run.id}`);

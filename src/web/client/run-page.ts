@@ -82,7 +82,8 @@ async function refresh(): Promise<void> {
   const response = await fetch(location.href);
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
-  for (const id of ['artifacts', 'actions']) byId(id).replaceWith(fresh.getElementById(id) ?? '');
+  for (const id of ['artifacts', 'actions', 'job-actions'])
+    document.getElementById(id)?.replaceWith(fresh.getElementById(id) ?? '');
   showActions();
 }
 
@@ -96,9 +97,7 @@ async function act(action: string): Promise<boolean> {
   try {
     if (action === 'cancel') await postWithToken(`/api/runs/${run}/cancel`, {});
     else {
-      const created = await postWithToken(`/api/runs/${run}/rerun`, {
-        jobs: action === 'rerun-failed' ? 'failed' : 'all',
-      });
+      const created = await postWithToken(`/api/runs/${run}/rerun`, { jobs: jobsOf(action) });
       if (created) location.href = `/runs/${created.id}`;
       return created !== undefined;
     }
@@ -106,6 +105,11 @@ async function act(action: string): Promise<boolean> {
     showProblem(error instanceof WriteRefused ? error.message : 'The server could not be reached.');
   }
   return false;
+}
+
+function jobsOf(action: string): 'all' | 'failed' | { job: string | undefined } {
+  if (action === 'rerun-job') return { job: selected };
+  return action === 'rerun-failed' ? 'failed' : 'all';
 }
 
 function showProblem(text: string): void {
