@@ -56,6 +56,8 @@ const CLEAR_MS = 60_000;
 /** When the worker stops: for what needs Redis, which may be away, and for jobs to be handed back (or to be ended first). */
 const LEAVE_MS = 1000;
 const HAND_BACK_MS = 20_000;
+/** For the removal of what no job needs any more: the next worker finds what is left. */
+const REMOVE_MS = 5000;
 
 export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const log = createLogger('worker', settings);
@@ -236,8 +238,8 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       clearInterval(beat);
       clearInterval(clearTimer);
       await atMost(LEAVE_MS, consumers.close());
-      await Promise.all(cleanings);
-      await executor.close();
+      const removed = Promise.all(cleanings).then(() => executor.close());
+      await atMost(REMOVE_MS, removed);
       for (const redis of [patient, blocking, subscriber]) redis.disconnect();
       log.info('stopped');
     },

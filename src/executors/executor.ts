@@ -36,6 +36,8 @@ export interface JobContext {
   ready: Promise<void>;
   /** Default image of a step. */
   image: string;
+  /** Aborted when the job is disposed of or let go: `prepare` then does not go on waiting for what may take long (a pull). */
+  abandoned?: AbortSignal;
   /** Repository may use `docker: true` and the like. */
   trusted: boolean;
   /** Says something about the job in its own log (`image ignored: ...`); once each. */

@@ -71,6 +71,7 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
             // An executor that looks only when a task starts finds them here.
             if (objects !== undefined) context.objects = objects;
           }),
+    abandoned: over.signal,
     image: assignment.spec.image ?? defaults.image,
     // Who may use secrets is one question, whose steps may have an engine is another: a fork's pull request may neither.
     trusted: assignment.trusted && defaults.trusts(assignment.run.repository),
@@ -103,7 +104,11 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
       await (await settled())?.dispose();
       await context.ready.catch(() => undefined);
     },
-    letGo: async () => (await settled())?.detach(),
+    letGo: async () => {
+      // What is not prepared by now cannot be adopted: who gets the job begins anew.
+      over.abort();
+      await (await settled())?.detach();
+    },
   };
 }
 

@@ -1,12 +1,17 @@
 /** Pulls from a real registry. */
 import { execa } from 'execa';
-import { rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { connectEngine, type Engine } from '../../src/executors/docker/engine.ts';
 import { parseImageName } from '../../src/executors/docker/image-name.ts';
 import { createImages, pullError } from '../../src/executors/docker/images.ts';
-import { openEngineBench, startDockerEngine } from '../support/docker-engine.ts';
+import { createJobImages } from '../../src/executors/docker/job-images.ts';
+import { createPlatformCheck } from '../../src/executors/docker/foreign-images.ts';
+import { BASE_IMAGE, openEngineBench, startDockerEngine } from '../support/docker-engine.ts';
 import { PASSWORD, startRegistry, type TestRegistry, USER } from '../support/docker-registry.ts';
 import { contextOf } from './conformance/job.ts';
 
@@ -25,10 +30,26 @@ afterAll(async () => {
 });
 
 const images = (more: { pullPolicy?: 'missing' | 'always'; authConfig?: string } = {}) =>
-  createImages(engine.docker, { pullPolicy: 'missing', ...more });
+  createImages(engine.docker, { pullPolicy: 'missing', ...more }, createPlatformCheck(engine.docker, {}));
 const quiet = (): void => undefined;
 const authOf = (host: string, password: string) =>
   JSON.stringify({ auths: { [host]: { auth: Buffer.from(`${USER}:${password}`).toString('base64') } } });
+
+/** An image that says that it is of another platform; layers that the engine has need no file in `folder`. */
+async function loadForeign(folder: string, name: string, layers: string[]): Promise<string> {
+  const full = `impgem-test/${name}-${process.pid}:1`;
+  const config = {
+    architecture: 's390x',
+    os: 'linux',
+    config: {},
+    rootfs: { type: 'layers', diff_ids: layers },
+  };
+  const manifest = [{ Config: 'config.json', RepoTags: [full], Layers: layers.map(() => 'layer.tar') }];
+  await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+  await writeFile(join(folder, 'manifest.json'), JSON.stringify(manifest));
+  await execa('sh', ['-c', 'tar -C "$0" -c . | docker load', folder]);
+  return full;
+}
 
 describe('an image', () => {
   it('is pulled when it is missing, says so, and then is there', async () => {
@@ -73,6 +94,24 @@ describe('an image', () => {
     expect(second).not.toBe(first);
   });
 
+  it('is pulled once for all that belongs to one job, whatever the policy is', async () => {
+    const name = await open.publish('team/job:1');
+    const notes: string[] = [];
+    const job = createJobImages(images({ pullPolicy: 'always' }), (line) => notes.push(line));
+    const first = await job.ensure(name);
+    await open.publish('team/job:1');
+    expect(await job.ensure(name)).toBe(first);
+    expect(notes.filter((line) => line.startsWith('pulled'))).toHaveLength(1);
+  });
+
+  it('that could not be pulled is tried again for the next of the job that wants it', async () => {
+    const job = createJobImages(images(), quiet);
+    const name = `${open.host}/team/later:1`;
+    await expect(job.ensure(name)).rejects.toMatchObject({ code: 'image-not-found' });
+    await open.publish('team/later:1');
+    expect(await job.ensure(name)).toMatch(/^sha256:/);
+  });
+
   it('of a closed registry needs credentials, and the right ones', async () => {
     const name = await closed.publish('private/tool:1');
     await expect(images().ensure(name, quiet)).rejects.toMatchObject({
@@ -101,6 +140,31 @@ describe('an image', () => {
   it('of another platform only says that', async () => {
     const name = await open.publishFor('team/arm:1', { os: 'linux', architecture: 's390x' });
     await expect(images().ensure(name, quiet)).rejects.toMatchObject({ name: 'InputError', code: 'image-platform' });
+  });
+
+  it('of another platform that is there is told as that before a step gets `exec format error`', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'impgem-foreign-'));
+    await mkdir(join(folder, 'root/bin'), { recursive: true });
+    await writeFile(join(folder, 'root/bin/sh'), '\x7fELF of another machine', { mode: 0o755 });
+    await execa('tar', ['-C', join(folder, 'root'), '-cf', join(folder, 'layer.tar'), '.']);
+    const digest = createHash('sha256').update(await readFile(join(folder, 'layer.tar')));
+    const name = await loadForeign(folder, 'foreign', [`sha256:${digest.digest('hex')}`]);
+    await expect(images().ensure(name, quiet)).rejects.toMatchObject({
+      name: 'InputError',
+      code: 'image-platform',
+      message: expect.stringMatching(/is for linux\/s390x, and this engine \(linux\/\w+\)/),
+    });
+    await execa('docker', ['rmi', name]);
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it('of another platform is taken where it runs all the same, as with binfmt', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'impgem-foreign-'));
+    const { stdout } = await execa('docker', ['image', 'inspect', '--format', '{{json .RootFS.Layers}}', BASE_IMAGE]);
+    const name = await loadForeign(folder, 'runs', JSON.parse(stdout) as string[]);
+    expect(await images().ensure(name, quiet)).toMatch(/^sha256:/);
+    await execa('docker', ['rmi', name]);
+    await rm(folder, { recursive: true, force: true });
   });
 
   it('without a shell is the fault of the pipeline that names it', async () => {

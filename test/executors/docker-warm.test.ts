@@ -11,6 +11,8 @@ import { createStartQueue } from '../../src/executors/docker/start-queue.ts';
 import { createWarmSlots } from '../../src/executors/docker/warm-slots.ts';
 import type { Executor, JobContext } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
+import { jobSpec, stepSpec } from '../support/job-fixture.ts';
+import { runJob } from '../support/run-job.ts';
 import { contextOf, recordOutput, taskOf } from './conformance/job.ts';
 
 const signal = new AbortController().signal;
@@ -316,6 +318,22 @@ it('waits for no pull when a job is let go or disposed of', async () => {
     await pulling;
     await job[leave]();
     if (leave === 'detach') await (await executor.adopt(mine))?.sandbox.dispose();
+  }
+});
+
+it('hands a job back, or ends it, while the image that it was to be prepared in is still being pulled', async () => {
+  const { image, asked } = await badRegistry(() => undefined);
+  for (const [leave, outcome] of [
+    ['detach', 'detached'],
+    ['cancel', { state: 'cancelled' }],
+  ] as const) {
+    const { folder } = await context();
+    const pulling = asked();
+    const job = runJob(executor, folder, jobSpec([stepSpec('true')], { image: `${image}:job-${leave}` }));
+    await pulling;
+    job[leave].abort({ state: 'cancelled', reason: 'by a user' });
+    if (typeof outcome === 'string') expect(await job.result).toBe(outcome);
+    else expect(await job.result).toMatchObject(outcome);
   }
 });
 

@@ -5,7 +5,9 @@ import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
 import { createEngineEvents } from './engine-events.ts';
 import { tellEngineLoss, tellUnready } from './engine-loss.ts';
+import { createPlatformCheck } from './foreign-images.ts';
 import { createImages } from './images.ts';
+import { createJobImages } from './job-images.ts';
 import { createJobSandbox } from './job-sandbox.ts';
 import { commonLabels, LABEL } from './labels.ts';
 import { createNetworkRules } from './network-rules.ts';
@@ -34,7 +36,7 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const { docker } = engine;
   await engineCall('use the Docker engine', () => docker.ping());
   const labels = commonLabels(options);
-  const images = createImages(docker, options);
+  const images = createImages(docker, options, createPlatformCheck(docker, labels));
   const report = options.onProblem ?? (() => undefined);
   const rules = createNetworkRules(docker, labels, {
     blocked: options.blockedNetworks ?? [],
@@ -77,9 +79,17 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
   const open = new Set<string>();
 
   async function newSlot(job: JobContext): Promise<WarmSlot> {
-    const { folder, image, objects, owner, note } = job;
-    const slot = await createSlot(parts, { folder, image, owner, note, ...(objects === undefined ? {} : { objects }) });
-    return { slot, waiting: createWaitingSteps(parts, slot, image, note) };
+    const { folder, image, objects, owner, abandoned } = job;
+    const images = createJobImages(parts.images, job.note);
+    const slot = await createSlot(parts, {
+      folder,
+      image,
+      images,
+      owner,
+      ...(objects === undefined ? {} : { objects }),
+      ...(abandoned === undefined ? {} : { abandoned }),
+    });
+    return { slot, images, waiting: createWaitingSteps(parts, slot, image, images) };
   }
 
   function openJob(job: JobContext, place: WarmSlot): AdoptedJob {
@@ -102,8 +112,8 @@ export async function createDockerExecutor(options: DockerOptions): Promise<Exec
     async adopt(job) {
       const slot = await tellUnready(adoptSlot(parts, job));
       if (!slot) return undefined;
-      const waiting = createWaitingSteps(parts, slot, job.image, job.note);
-      return openJob(job, { slot, waiting });
+      const images = createJobImages(parts.images, job.note);
+      return openJob(job, { slot, images, waiting: createWaitingSteps(parts, slot, job.image, images) });
     },
     reap: (isLive) => reapSlots(parts, isLive, () => new Set([...open, ...warm.ids()])),
     async trouble() {

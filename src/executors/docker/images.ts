@@ -2,6 +2,7 @@
 import type Docker from 'dockerode';
 import { type ImpGemError, InfrastructureError, InputError, messageOf } from '../../errors.ts';
 import { engineCall, engineError, isFull, isGone, sentenceOf } from './engine.ts';
+import type { CheckPlatform, Platform } from './foreign-images.ts';
 import { parseImageName } from './image-name.ts';
 import type { DockerOptions } from './options.ts';
 import { readRegistryAuths } from './registry-auth.ts';
@@ -36,25 +37,36 @@ interface Pull {
   listeners: Set<Note>;
 }
 
-export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullPolicy' | 'authConfig'>): Images {
+export function createImages(
+  docker: Docker,
+  options: Pick<DockerOptions, 'pullPolicy' | 'authConfig'>,
+  checkPlatform: CheckPlatform,
+): Images {
   const authOf = readRegistryAuths(options.authConfig);
   const pulls = new Map<string, Pull>();
   const seen = new Map<string, SeenImage>();
 
-  async function inspect(full: string): Promise<string | undefined> {
+  async function inspect(full: string): Promise<(SeenImage & { platform: Platform }) | undefined> {
     return engineCall(`look for the image ${full}`, async () => {
       try {
-        const { Id, RepoDigests, Config } = await docker.getImage(full).inspect();
+        const { Id, RepoDigests, Config, Os, Architecture } = await docker.getImage(full).inspect();
         // One image may have come from several repositories, each with a digest of its own.
         const own = RepoDigests.find((digest) => repositoryOf(digest) === repositoryOf(full));
         const digest = own?.split('@')[1] ?? Id;
-        seen.set(full, { id: Id, digest, user: Config.User });
-        return digest;
+        const platform = Os && Architecture ? `${Os}/${Architecture}` : '';
+        const image = { id: Id, digest, user: Config.User };
+        seen.set(full, image);
+        return { ...image, platform };
       } catch (error) {
         if (isGone(error)) return undefined;
         throw error;
       }
     });
+  }
+
+  async function usable(full: string, { id, digest, platform }: SeenImage & { platform: Platform }): Promise<string> {
+    await checkPlatform(full, id, platform);
+    return digest;
   }
 
   function pull(full: string, registry: string): Pull {
@@ -78,7 +90,7 @@ export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullP
       const { full, registry } = parseImageName(image);
       if (options.pullPolicy === 'missing') {
         const there = await inspect(full);
-        if (there !== undefined) return there;
+        if (there !== undefined) return usable(full, there);
       }
       note(`pulling image ${full}`);
       const { done, listeners } = pull(full, registry);
@@ -88,10 +100,10 @@ export function createImages(docker: Docker, options: Pick<DockerOptions, 'pullP
       } finally {
         listeners.delete(note);
       }
-      const digest = await inspect(full);
-      if (digest === undefined) throw new InfrastructureError('image-not-found', `The image ${full} vanished`);
-      note(`pulled image ${full} (${digest})`);
-      return digest;
+      const pulled = await inspect(full);
+      if (pulled === undefined) throw new InfrastructureError('image-not-found', `The image ${full} vanished`);
+      note(`pulled image ${full} (${pulled.digest})`);
+      return usable(full, pulled);
     },
   };
 }

@@ -26,6 +26,7 @@ import { pullFiles, pushFiles, pushFolder } from './volumes.ts';
 import { readStarted, recordSlot, recordStarted } from './slot-record.ts';
 import { handOver, letGo, stepFolder, type WaitingStep } from './step-container.ts';
 import { openLog } from './step-folder.ts';
+import { unlessAborted } from './unless-aborted.ts';
 import type { WarmSlot } from './warm-slots.ts';
 
 const NOTHING: Handover = { env: '', output: '', path: '', summary: '' };
@@ -35,7 +36,7 @@ const CANCELLED: Exit = { code: 143, reason: 'cancelled', handover: NOTHING };
 export function createJobSandbox(
   parts: ExecutorParts,
   job: JobContext,
-  { slot, waiting }: WarmSlot,
+  { slot, waiting, images }: WarmSlot,
   onClosed: () => void,
 ): AdoptedJob {
   const running = new Set<string>();
@@ -115,7 +116,7 @@ export function createJobSandbox(
     stop.throwIfAborted();
     const image = service.image ?? job.image;
     const filled = service.run === undefined ? undefined : workspaceReady();
-    await unlessAborted(Promise.all([parts.images.ensure(image, job.note), filled]), stop);
+    await unlessAborted(Promise.all([images.ensure(image), filled]), stop);
     const started = await openTracked(service, image, output);
     const { containerId, ended } = started;
     recordStarted(job.folder, { task: `service-${service.name}`, containerId, service: true });
@@ -219,21 +220,6 @@ export function createJobSandbox(
     },
   };
   return { sandbox, started: readStarted(job.folder).map(({ task }) => task), resume };
-}
-
-/** Rejects with the signal's reason when that is aborted; the work goes on alone then. */
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const over = new AbortController();
-  const aborted = new Promise<never>((_, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { signal: over.signal });
-  });
-  try {
-    return await Promise.race([aborted, work]);
-  } finally {
-    over.abort();
-  }
 }
 
 /**

@@ -7,10 +7,11 @@ import { processMark } from '../../process-mark.ts';
 import type { JobOwner } from '../executor.ts';
 import { engineCall, statusOf } from './engine.ts';
 import { commonLabels, holderName, ownerLabels } from './labels.ts';
-import type { Note } from './images.ts';
+import type { JobImages } from './job-images.ts';
 import { createJobNetwork } from './job-network.ts';
 import type { ExecutorParts } from './parts.ts';
 import { startError } from './step-container.ts';
+import { unlessAborted } from './unless-aborted.ts';
 import { createVolumes, holderBinds, type SlotVolumes } from './volumes.ts';
 
 export interface Slot {
@@ -45,8 +46,9 @@ export interface SlotWish {
   image: string;
   objects?: string;
   owner?: JobOwner;
-  /** Hears of the pull of the image. */
-  note?: Note;
+  images: JobImages;
+  /** Aborted: nobody waits for it any more. */
+  abandoned?: AbortSignal;
 }
 
 export function newSlotId(): string {
@@ -59,8 +61,10 @@ export async function createSlot(parts: ExecutorParts, wanted: SlotWish): Promis
   const labels = { ...commonLabels(options, id), ...ownerLabels(wanted.owner) };
   const folder = wanted.folder ?? join(options.folder, id);
   const objects = wanted.objects ?? join(folder, 'docker', 'objects');
-  const { note = () => undefined } = wanted;
-  await parts.images.ensure(wanted.image, note);
+  const { note } = wanted.images;
+  const image = wanted.images.ensure(wanted.image);
+  // A pull may take minutes, and nothing has been made yet.
+  await (wanted.abandoned === undefined ? image : unlessAborted(image, wanted.abandoned));
   const slot: Slot = {
     id,
     folder,

@@ -3,7 +3,7 @@ import { ImpGemError } from '../../errors.ts';
 import type { Task, UpcomingTask } from '../executor.ts';
 import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
-import type { Note } from './images.ts';
+import type { JobImages } from './job-images.ts';
 import type { Slot } from './slot.ts';
 import { letGo, needsOf, sameNeeds, startWaiting, type StepNeeds, type WaitingStep } from './step-container.ts';
 
@@ -31,8 +31,7 @@ interface Entry {
   made?: WaitingStep;
 }
 
-/** `note`: hears of images, once each. */
-export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string, note: Note): WaitingSteps {
+export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: string, images: JobImages): WaitingSteps {
   const entries: Entry[] = [];
   let later: NodeJS.Timeout | undefined;
   let expected: UpcomingTask[] = [];
@@ -40,19 +39,20 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
   /** Without those that wait for their image: a pull may take minutes. */
   const starting = new Set<Promise<unknown>>();
   const caps = parts.options.limits;
-  const images = new Map<string, Promise<void>>();
+  /** Images of which the job's log has heard, once each. */
+  const told = new Map<string, Promise<void>>();
 
   /** A failed pull is tried again for the next step that wants it. */
   function imageReady(name: string): Promise<void> {
-    const ready = images.get(name) ?? pull(name);
-    images.set(name, ready);
-    ready.catch(() => images.delete(name));
+    const ready = told.get(name) ?? tell(name);
+    told.set(name, ready);
+    ready.catch(() => told.delete(name));
     return ready;
   }
 
-  async function pull(name: string): Promise<void> {
-    const digest = await parts.images.ensure(name, note);
-    note(`image ${name} is ${digest}`);
+  async function tell(name: string): Promise<void> {
+    const digest = await images.ensure(name);
+    images.note(`image ${name} is ${digest}`);
   }
 
   function add(task: UpcomingTask | undefined, needs: StepNeeds): Entry {

@@ -9,12 +9,14 @@ import type { JobContext, UpcomingTask } from '../executor.ts';
 import { isPinned } from './image-name.ts';
 import type { Note } from './images.ts';
 import type { ExecutorParts } from './parts.ts';
+import { createJobImages, type JobImages } from './job-images.ts';
 import { createSlot, nameHolder, newSlotId, removeSlot, type Slot } from './slot.ts';
 import { createWaitingSteps, type WaitingSteps } from './waiting-steps.ts';
 
 export interface WarmSlot {
   slot: Slot;
   waiting: WaitingSteps;
+  images: JobImages;
   /** Of the containers that wait in it; absent: none does, or ever did. */
   image?: string;
   /** Where what is said of its images goes from now on; absent: to its job already. */
@@ -112,9 +114,10 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     unfinished.add(id);
     try {
       const said = rememberNotes();
-      const slot = await createSlot(parts, { id, image, note: said.note });
-      const waiting = createWaitingSteps(parts, slot, image, said.note);
-      const bare = { slot, waiting, tellTo: said.tellTo, ended: watchEnd(slot) };
+      const ofSlot = createJobImages(parts.images, said.note);
+      const slot = await createSlot(parts, { id, image, images: ofSlot });
+      const waiting = createWaitingSteps(parts, slot, image, ofSlot);
+      const bare = { slot, waiting, images: ofSlot, tellTo: said.tellTo, ended: watchEnd(slot) };
       if (of === BARE) ready.push(bare);
       else await addWaiting({ ...bare, image });
     } finally {
@@ -177,7 +180,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       const { slot } = warm;
       warm.tellTo?.(job.note);
       // What waits is of the job's image, and says so in its log, also where nothing waits yet.
-      if (warm.image === BARE) warm.waiting = createWaitingSteps(parts, slot, job.image, job.note);
+      if (warm.image === BARE) warm.waiting = createWaitingSteps(parts, slot, job.image, warm.images);
       return { ...warm, named: nameHolder(parts, slot, job.owner) };
     },
     use(image) {
@@ -191,7 +194,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     async close() {
       closed = true;
       await refilling;
-      for (const warm of [...ready]) await discard(warm);
+      await Promise.all([...ready].map(discard));
     },
   };
 }
