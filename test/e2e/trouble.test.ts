@@ -101,15 +101,30 @@ it('a forge that is down: runs go on, statuses are tried again and counted, and 
   for (const secret of [TOKEN, SECRET, 'forge-token']) expect(said).not.toContain(secret);
 }, 90_000);
 
+it('a forge whose git is silent: the delivery fails after three looks, and both are in the metrics', async () => {
+  product = await startProduct({ IMPGEM_FETCH_TIMEOUT: '1s' });
+  product.git.hang = true;
+  const { delivery } = await product.push('ann/app', GREEN);
+  expect(await product.runOf(delivery)).toMatchObject({ state: 'errored' });
+  await isTrue(async () => (await metric('impgem_deliveries_total', 'state="failed"')) === 1);
+  await isTrue(async () => (await metric('impgem_plan_seconds_count')) === 3);
+  expect(await metric('impgem_plan_seconds_sum')).toBeGreaterThan(2);
+}, 90_000);
+
 it('a step that floods its log hears of a cancel all the same, and nothing of it is left', async () => {
   product = await startProduct();
   await product.startWorker();
   const mark = `flood-${process.pid}`;
-  const { delivery } = await product.push('ann/app', { '.impgem.yml': `steps: [{ run: "yes ${mark}" }]\n` });
+  const script = `trap 'echo; echo heard TERM' TERM; yes ${mark} & wait`;
+  const { delivery } = await product.push('ann/app', { '.impgem.yml': `steps: [{ name: flood, run: "${script}" }]\n` });
   const { id } = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
+  const log = async () => (await fetch(`${product.url}/api/runs/${id}/logs?job=main&step=flood`)).text();
+  await isTrue(async () => (await log()).includes(mark));
   await product.api(`/api/runs/${id}/cancel`, { method: 'POST' });
   const cancelled = { state: 'cancelled', reason: 'cancelled by a person' };
   expect(await product.runOf(delivery)).toMatchObject({ ...cancelled, jobs: [{ ...cancelled, steps: [cancelled] }] });
+  // The step itself heard of it, and what it said then ends its log, whatever stood before it in line. The reason is ours.
+  expect((await log()).slice(-100)).toMatch(/\nheard TERM\n.*by a person\n$/);
   await isTrue(async () => !(await commandLines()).some((line) => line === `yes\0${mark}\0`));
 }, 90_000);
 
