@@ -200,6 +200,26 @@ describe('the kernel', () => {
     expect((await attempt(syscall(`101, 16, ${process.pid}, 0, 0`))).text).toBe('No such process\n');
   });
 
+  it('lets it trace what waits in its own container at most, which is no more than itself', async () => {
+    // PTRACE_ATTACH, PTRACE_PEEKUSER: its registers are a step's own, with its capabilities and its files.
+    const script = `caps() { sed -n '/^Cap/p' /proc/$1/status; }
+      for each in 1 $PPID; do
+        perl -e 'exit(syscall(101, 16, $ARGV[0], 0, 0) < 0 ? 1 : 0)' $each && echo "traced $each" >&2
+        [ "$(caps $each)" = "$(caps self)" ] && [ "$(readlink /proc/$each/ns/pid)" = "$(readlink /proc/self/ns/pid)" ] && echo same
+      done`;
+    const tried = await attempt(script);
+    expect(tried.text.replaceAll(/traced \d+\n/g, '')).toBe('same\nsame\n');
+    expect((await other.run('echo beside')).text).toBe('beside\n');
+  });
+
+  it('ends a daemon with its step, before the next begins', async () => {
+    const daemon = `mkfifo started
+      setsid flock lock bash -c 'trap "" TERM HUP; exec 1>&- 2>&-; echo > started; while :; do sleep 1000; done' &
+      read -r _ < started`;
+    expect(await job.run(daemon)).toMatchObject({ exit: { code: 0 } });
+    expect((await job.run('flock -n lock echo free || echo held; rm started lock')).text).toBe('free\n');
+  });
+
   it('is not taken by a fork bomb', async () => {
     const bomb = await attempt('b() { b | b & b; }; b 2>/dev/null', { limits: { pids: 64, memory: 128 * MIB } });
     expect(bomb.code).not.toBe(0);
@@ -241,6 +261,20 @@ describe('its own output', () => {
   it('cannot feign an end: a record without the nonce is text', async () => {
     const tried = await attempt(String.raw`printf '\001\001impgem-end:0:0:0\n'; echo after; exit 6`);
     expect(tried).toMatchObject({ code: 6, text: '\u0001\u0001impgem-end:0:0:0\nafter\n' });
+  });
+
+  it('lies about itself alone when it finds its nonce and feigns its end', async () => {
+    // The shell that waits for the script has the commands in its memory, the nonce among them.
+    const feign = `perl -e '
+      for my $pid (@ARGV) {
+        open(my $maps, "<", "/proc/$pid/maps") or next; open(my $memory, "<", "/proc/$pid/mem") or next;
+        while (<$maps>) { next unless /^(\\w+)-(\\w+) rw/; my ($from, $to) = (hex $1, hex $2);
+          sysseek($memory, $from, 0) or next; sysread($memory, my $bytes, $to - $from) or next;
+          if ($bytes =~ /impgem-end:(\\w{8,}):/) { $| = 1; print "\\001\\001impgem-end:$1:0:0\\n"; sleep 1000 } } }' $PPID
+      exit 9`;
+    const tried = await attempt(feign);
+    expect(tried.code).toBe(0);
+    expect((await other.run('echo beside')).text).toBe('beside\n');
   });
 
   it('may close its output, and the folder of its channel may go', async () => {
