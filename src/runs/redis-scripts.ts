@@ -2,11 +2,11 @@
 import type { Redis } from '../queue/connection.ts';
 
 /**
- * Creates a run unless it exists. KEYS: run, plan, number, active, repositories. ARGV: id, score, repository, plan JSON,
- * number of fields, field, value..., index keys... -> the run's number, or 0 when it exists.
+ * Creates a run unless it exists, be it only in the archive. KEYS: run, plan, number, active, repositories, all. ARGV: id,
+ * score, repository, plan JSON, number of fields, field, value..., index keys... -> the run's number, or 0 when it exists.
  */
 const CREATE = `
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('ZSCORE', KEYS[6], ARGV[1]) then return 0 end
 local id, score, count = ARGV[1], ARGV[2], tonumber(ARGV[5])
 local number = redis.call('INCR', KEYS[3])
 local fields = {'number', tostring(number)}

@@ -109,7 +109,7 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
       const fields = Object.entries(fieldsOf(record)).flat();
       const text = JSON.stringify(plan);
       const number = await scripts.create(
-        [runKey(record.id), planKey(record.id), numberKey(record.repository), ACTIVE_KEY, REPOSITORIES_KEY],
+        [runKey(record.id), planKey(record.id), numberKey(record.repository), ACTIVE_KEY, REPOSITORIES_KEY, ALL_KEY],
         [
           record.id,
           String(timeOfRunId(record.id)),

@@ -189,6 +189,24 @@ describe('runs in Redis', () => {
     expect(runs.map((run) => run.id)).toEqual([...ids].reverse());
   });
 
+  it('does not make a run anew that has left Redis for the archive', async () => {
+    const first = newRun(planOf(jobSpec('a')));
+    for (const run of [first, ...Array.from({ length: 4 }, () => newRun(planOf(jobSpec('a'))))]) {
+      await lifecycle.start(run);
+      await lifecycle.claim(run.id, 'a', 0, 'w');
+      await lifecycle.end(run.id, 'a', 1, [], succeeded);
+    }
+    const before = await archive.record(first.id);
+    const hot = await redis.keys('ig:run:*');
+    expect(hot).not.toContain(`ig:run:${first.id}`);
+    // A delivery that comes late, of a push that catch-up found.
+    expect(await lifecycle.start({ ...first, message: 'other' })).toEqual({ record: before, created: false });
+    expect(await archive.record(first.id)).toEqual(before);
+    expect(await store.active()).toEqual([]);
+    expect((await redis.keys('ig:run:*')).sort()).toEqual(hot.sort());
+    expect((await lifecycle.start(newRun(planOf(jobSpec('a'))))).record.number).toBe(6);
+  });
+
   it('lists newest first by any filter, page by page, without gap or double', async () => {
     for (let count = 0; count < 25; count++)
       await lifecycle.start(
@@ -444,6 +462,18 @@ describe('turns', () => {
     await lifecycle.end(big.id, 'j0', 1, [], succeeded);
     // What ran had its turn, and what still waits keeps its place.
     expect(await turnOfNext()).toBe(3);
+  });
+
+  it('what a person asked to be run again goes before what waits', async () => {
+    const run = newRun(planOf(jobSpec('old')));
+    await lifecycle.start(run);
+    await lifecycle.claim(run.id, 'old', 0, 'w1');
+    await lifecycle.end(run.id, 'old', 1, [], succeeded);
+    await redis.del(...(await redis.keys('impgem:jobs*')));
+    await lifecycle.start(newRun(planOf(jobSpec('b'), jobSpec('c'))));
+    await lifecycle.start(newRun(planOf(jobSpec('again')), { rerunOf: run.id }));
+    const turns = await redis.zrange('impgem:jobs:prioritized', 0, '-1');
+    expect(turns.map((ticket) => ticket.split('.')[1])).toEqual(['again', 'b', 'c']);
   });
 
   it('let a push of one repository pass the many waiting jobs of another', async () => {
