@@ -46,11 +46,13 @@ export async function startCompose(
   await writeFile(join(folder, '.env'), fillIn(await readFile('.env.example', 'utf8'), settings));
   const project = `impgem-test-${randomBytes(4).toString('hex')}`;
   const files = ['docker-compose.yml', `${FIXTURES}/override.yml`, ...overrides.map((name) => `${FIXTURES}/${name}`)];
+  const network = `10.211.${randomInt(256)}`;
   const env = {
     // A free port of loopback, where people publish 8000.
     HTTP_PORT: '127.0.0.1:',
     TEST_CHECKOUT: resolve('.'),
-    TEST_NET: `10.211.${randomInt(256)}`,
+    TEST_NET: network,
+    ENGINE_NETWORK: `${network}.128/26`,
     TEST_GIT: join(folder, 'git'),
     TEST_USER: String(process.getuid?.() ?? 0),
     // Compose would hand a build to a plug-in that is not everywhere.
