@@ -1,6 +1,6 @@
 /**
- * Deliveries that came while Redis was away, on disk and in order. A line is on disk (fsync) before its delivery is
- * answered; many that come at once share one fsync. What a dead server left is taken over, by whoever sees it first.
+ * Deliveries that came while Redis was away, on disk and in order. A line and the name of its file are on disk (fsync)
+ * before its delivery is answered; many that come at once share one fsync. What a dead server left is taken over, by whoever sees it first.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
@@ -57,6 +57,8 @@ export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalO
   const entries: Entry[] = [];
   let bytes = 0;
   let handle: FileHandle | undefined;
+  /** The file's name in the folder outlasts a loss of power. */
+  let named = false;
   /** The last write failed and left something, half a line maybe. */
   let torn = false;
   let waiting: Waiting<Entry>[] = [];
@@ -82,6 +84,8 @@ export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalO
       await handle.writeFile((torn ? '\n' : '') + batch.map((one) => one.line).join(''));
       torn = false;
       await handle.sync();
+      if (!named) await syncFolder(folder);
+      named = true;
       for (const one of batch) {
         entries.push(one.entry);
         one.done();
@@ -104,6 +108,7 @@ export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalO
     if (entries.length > 0 || waiting.length > 0) return;
     await handle?.close();
     handle = undefined;
+    named = false;
     for (const file of files) await rm(file, { force: true });
     files.clear();
     bytes = 0;
@@ -185,6 +190,11 @@ export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalO
       handle = undefined;
     },
   };
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder);
+  await handle.sync().finally(() => handle.close());
 }
 
 /** Whether the file is what it was before a write that failed. */

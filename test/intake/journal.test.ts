@@ -1,8 +1,8 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { appendFile, mkdir, readdir, rename, rmdir, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, open as openFile, readdir, rename, rmdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { type Journal, openJournal } from '../../src/intake/journal.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
@@ -39,6 +39,38 @@ describe('journal', () => {
     expect(seen).toEqual([1, 2, 3, 4]);
     expect(journal.pending()).toBe(0);
     expect(await filesIn(folder)).toEqual([]);
+    await journal.close();
+  });
+
+  it('syncs the folder once for every file that it makes, before the first answer', async () => {
+    const folder = await temporaryFolder();
+    const journal = await open(folder);
+    const probe = await openFile(folder);
+    const prototype = Object.getPrototypeOf(probe) as typeof probe;
+    await probe.close();
+    const sync = vi.spyOn(prototype, 'sync');
+    const synced = async (): Promise<string[]> => {
+      const kinds = await Promise.all(kindsOf);
+      kindsOf.length = 0;
+      return kinds;
+    };
+    const kindsOf: Promise<string>[] = [];
+    sync.mockImplementation(function (this: typeof probe) {
+      kindsOf.push(this.stat().then((found) => (found.isDirectory() ? 'folder' : 'file')));
+      return this.datasync();
+    });
+    try {
+      await journal.append(1);
+      expect(await synced()).toEqual(['file', 'folder']);
+      await journal.append(2);
+      expect(await synced()).toEqual(['file']);
+      await journal.replay(() => Promise.resolve());
+      await journal.append(3);
+      expect(await synced()).toEqual(['file', 'folder']);
+    } finally {
+      sync.mockRestore();
+    }
+    await journal.replay(() => Promise.resolve());
     await journal.close();
   });
 
