@@ -6,12 +6,13 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { CAPABILITIES } from '../../src/executors/docker/container-spec.ts';
 import type { Executor, Task } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { startOwnEngine } from '../support/own-engine.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { contextOf, openJob, recordOutput, type TestJob } from './conformance/job.ts';
 
 const LOG_LIMIT = 8 * 1024 * 1024;
@@ -231,6 +232,30 @@ describe('the kernel', () => {
       limits: { memory: 64 * MIB },
     });
     expect(tried).toMatchObject({ code: 9, reason: 'out of memory' });
+  });
+});
+
+describe('the disk of the engine', () => {
+  it('is full for the step that fills it, and free again after its job', { timeout: 120_000 }, async () => {
+    const disk = await smallDisk(1024 * MIB);
+    const engine = await startOwnEngine({ args: ['--data-root', disk.folder] });
+    onTestFinished(() => engine.stop());
+    // What is written to a disk of memory counts as the step's.
+    const limits = { ...bench.options.limits, memory: 2048 * MIB };
+    const options = { ...bench.options, host: engine.host, limits };
+    const filling = await createDockerExecutor(options);
+    const filler = await openJob(filling, BASE_IMAGE);
+    const filled = await filler.run('head -c 2G /dev/zero > /filled');
+    expect(filled.exit.code).not.toBe(0);
+    expect(filled.text).toContain('No space left on device');
+    await filler.close();
+    await filling.close();
+    expect((await job.run('echo beside')).text).toBe('beside\n');
+    const next = await createDockerExecutor(options);
+    const after = await openJob(next, BASE_IMAGE);
+    expect((await after.run('head -c 1M /dev/zero > /fits && echo alive')).text).toBe('alive\n');
+    await after.close();
+    await next.close();
   });
 });
 
