@@ -63,7 +63,9 @@ it('asks the forge with its token, and the public address for a server', async (
   const seen: (string | undefined)[] = [];
   const server = createServer((request, response) => {
     seen.push(request.headers.authorization);
-    response.writeHead(request.url === '/livez' ? 200 : 401).end('{}');
+    const isHook = request.method === 'POST' && request.url === '/webhooks/github';
+    response.writeHead(401, isHook ? { 'content-type': 'application/problem+json; charset=utf-8' } : {});
+    response.end(isHook ? '{"type":"urn:impgem:error:signature-missing"}' : '{}');
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -76,6 +78,32 @@ it('asks the forge with its token, and the public address for a server', async (
   } finally {
     server.close();
   }
+});
+
+it('fails when what stands in front of the server does not let deliveries through', async () => {
+  const server = createServer((request, response) => {
+    response.writeHead(request.method === 'POST' ? 403 : 200).end('{}');
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  try {
+    const report = await findings({ IMPGEM_PUBLIC_URL: url });
+    expect(report.of('public address')).toMatchObject({
+      state: 'failed',
+      message: expect.stringContaining('/webhooks/github'),
+    });
+  } finally {
+    server.close();
+  }
+});
+
+it('says what to pull where the engine has no image to try things with', async () => {
+  await startDockerEngine();
+  const report = await findings({ IMPGEM_IMAGE: 'impgem-test/absent:1' });
+  expect(report.of('disk of the engine')).toMatchObject({
+    state: 'warning',
+    advice: expect.stringContaining('docker pull impgem-test/absent:1'),
+  });
 });
 
 it('compares versions as numbers', () => {

@@ -75,8 +75,9 @@ function disk(report: EngineReport, settings: Settings): Finding {
   if (report.seesDisk === undefined)
     return {
       what,
-      state: 'skipped',
-      message: `whether the engine sees the data folder is asked once it has the image ${settings.IMPGEM_IMAGE}`,
+      state: 'warning',
+      message: `whether the engine sees the data folder, and keeps steps from its host, cannot be tried: it has no image ${settings.IMPGEM_IMAGE} yet`,
+      advice: `Pull it and look again: docker pull ${settings.IMPGEM_IMAGE}`,
     };
   if (report.seesDisk) return { what, state: 'ok', message: 'the engine sees the data folder: workspaces are mounted' };
   return {

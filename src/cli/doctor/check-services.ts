@@ -77,15 +77,44 @@ async function publicUrl(settings: Settings): Promise<Finding> {
       message: 'IMPGEM_PUBLIC_URL is not set: links in commit statuses lead to the address listened on',
       advice: 'Set it to the address by which the forge and people reach the server.',
     };
+  const hooks = ['github', ...(settings.IMPGEM_GITEA_URL === undefined ? [] : ['gitea'])].map(
+    (name) => `${url.replace(/\/$/, '')}/webhooks/${name}`,
+  );
   try {
-    const { status } = await get(`${url.replace(/\/$/, '')}/livez`, {});
-    if (status === 200)
-      return { what, state: 'ok', message: `${url} leads to a server; webhooks go to ${url}/webhooks/...` };
-    return { what, state: 'failed', message: `${url}/livez answers ${status}`, advice: 'Check the proxy in front.' };
+    for (const hook of hooks) {
+      const { status, isOurs } = await deliverUnsigned(hook);
+      if (!isOurs) {
+        const message = `a delivery to ${hook} does not reach the server: what answers says ${status}`;
+        return {
+          what,
+          state: 'failed',
+          message,
+          advice: 'Let the proxy in front pass POST /webhooks/ on as it comes.',
+        };
+      }
+    }
+    return { what, state: 'ok', message: `the server takes deliveries at ${hooks.join(' and ')}` };
   } catch (error) {
     const message = `${url} cannot be reached from here: ${reasonOf(error)}`;
     return { what, state: 'warning', message, advice: 'Start the server, or check name and proxy.' };
   }
+}
+
+/** As a forge delivers, but without a signature: only our server refuses it in these words. */
+async function deliverUnsigned(hook: string): Promise<{ status: number; isOurs: boolean }> {
+  const answer = await fetch(hook, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+    redirect: 'manual',
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  const isProblem = answer.headers.get('content-type')?.startsWith('application/problem+json') === true;
+  if (answer.status !== 401 || !isProblem) {
+    await answer.body?.cancel();
+    return { status: answer.status, isOurs: false };
+  }
+  return { status: 401, isOurs: (await answer.text()).includes('urn:impgem:error:signature-missing') };
 }
 
 async function get(url: string, headers: Record<string, string>): Promise<{ status: number }> {
