@@ -21,6 +21,8 @@ export interface ContainerSpec {
   image: string;
   /** Absent: the image's own command. */
   entrypoint?: readonly string[];
+  /** Default: `/`. One of the image's choice must have been looked at (image-workdir.ts). */
+  workdir?: string;
   env?: Record<string, string>;
   /** Names in a network that is no container's. */
   aliases?: string[];
@@ -45,8 +47,8 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
     Image: spec.image,
     ...(spec.entrypoint === undefined ? {} : { Entrypoint: [...spec.entrypoint], Cmd: [] }),
     ...(spec.env === undefined ? {} : { Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`) }),
-    // Never the image's: a WORKDIR such as /proc/self/fd/8 has led out of containers (CVE-2024-21626).
-    WorkingDir: '/',
+    // Never the image's unseen: a WORKDIR such as /proc/self/fd/8 has led out of containers (CVE-2024-21626).
+    WorkingDir: spec.workdir ?? '/',
     Labels: spec.labels,
     Healthcheck: { Test: ['NONE'] },
     OpenStdin: spec.stdin,

@@ -8,6 +8,7 @@ import { bindsOf, containerOptions } from './container-spec.ts';
 import { engineCall } from './engine.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { followEngineLog } from './engine-log.ts';
+import { checkWorkdir, readWorkdir } from './image-workdir.ts';
 import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import { runExec } from './run-exec.ts';
@@ -35,17 +36,21 @@ export async function openService(
   const own = service.run === undefined ? {} : { HOME: HOME ?? '' };
   // A script is the pipeline's, as a step's is; the image's own command is left the user that it is made for.
   const user = service.run === undefined ? undefined : parts.options.runAs;
+  const workdir = service.run === undefined ? await readWorkdir(parts.docker, image) : undefined;
+  const files = slot.volumes ?? { workspace: join(slot.folder, 'workspace'), home: join(slot.folder, 'home') };
   const container = await engineCall(`create the service ${service.name}`, () =>
     parts.docker.createContainer(
       containerOptions({
         image,
         ...(service.run === undefined ? {} : { entrypoint: scriptCommand(service.run) }),
+        ...(workdir === undefined ? {} : { workdir }),
         env: { ...own, ...env, ...(service.env['PATH'] === undefined ? {} : { PATH: PATH ?? '' }) },
         labels: { ...slot.labels, [LABEL.step]: `service-${service.name}` },
         network: networkName(slot.id),
         aliases: [service.name],
         limits: parts.options.limits,
-        binds: bindsOf(slot.volumes ?? { workspace: join(slot.folder, 'workspace'), home: join(slot.folder, 'home') }),
+        // The files of the job are the pipeline's: an image's own command, such as Redis's, may take what it finds for its own.
+        binds: service.run === undefined ? [] : bindsOf(files),
         stdin: false,
         log: 'local',
         ...(user === undefined ? {} : { user }),
@@ -53,6 +58,7 @@ export async function openService(
     ),
   );
   slot.containers.add(container.id);
+  if (workdir !== undefined) await checkWorkdir(parts.docker, container.id, workdir, image);
   await beforeStart(container.id);
   const end = parts.events.watch(container.id);
   await engineCall(`start the service ${service.name}`, () => container.start());

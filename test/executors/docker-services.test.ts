@@ -1,0 +1,83 @@
+/** Services that run the own command of their image. */
+import { execa } from 'execa';
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
+import type { Executor } from '../../src/executors/executor.ts';
+import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
+import { openJob, recordOutput, type TestJob } from './conformance/job.ts';
+
+const signal = new AbortController().signal;
+let bench: EngineBench;
+let executor: Executor;
+let job: TestJob;
+
+beforeAll(async () => {
+  bench = await openEngineBench();
+  executor = await createDockerExecutor(bench.options);
+  job = await openJob(executor, BASE_IMAGE);
+});
+afterAll(async () => {
+  await job.close();
+  await executor.close();
+  expect(await bench.leftovers()).toEqual([]);
+  await bench.close();
+});
+
+/** BASE_IMAGE after `prepare`, with these lines of a Dockerfile. */
+async function imageOf(prepare: string, ...changes: string[]): Promise<string> {
+  const tag = `impgem-test-service-${randomBytes(6).toString('hex')}`;
+  await execa('docker', ['run', '--name', tag, BASE_IMAGE, 'sh', '-c', prepare]);
+  await execa('docker', ['commit', ...changes.flatMap((change) => ['--change', change]), tag, tag]);
+  await execa('docker', ['rm', tag]);
+  onTestFinished(async () => {
+    await execa('docker', ['rmi', '-f', tag]);
+  });
+  return tag;
+}
+
+/** Gives what it printed once it has ended with 0. */
+async function runService(name: string, image: string): Promise<string> {
+  const output = recordOutput();
+  const { ended } = await job.sandbox.startService({ name, image, env: {} }, output, { signal });
+  expect(await ended).toBe(0);
+  return output.text();
+}
+
+it('run it where their image says, and find only what is their own there', async () => {
+  await writeFile(join(job.context.folder, 'workspace/mine'), 'mine');
+  // As the entry point of the official Redis: it takes all of its working directory for itself.
+  const entry = String.raw`#!/bin/sh -e\nfind . \\! -user games -exec chown games {} +\nexec "$@"\n`;
+  const image = await imageOf(
+    `mkdir -p /data && echo stored > /data/file && printf '${entry}' > /entry && chmod +x /entry`,
+    'WORKDIR /data',
+    'ENTRYPOINT ["/entry"]',
+    'CMD ["sh", "-c", "pwd; stat -c %U file; ls -d /workspace /impgem 2>/dev/null; cat ./file"]',
+  );
+  expect(await runService('own', image)).toBe('/data\ngames\nstored\n');
+  expect((await job.run('stat -c %U . mine ~')).text).toBe('root\nroot\nroot\n');
+});
+
+it('need no shell for that, and may have a link on the way', async () => {
+  const image = await imageOf(
+    'mkdir -p /srv/app && ln -s /srv /link && cp /bin/pwd /srv/app/where && rm /bin/sh',
+    'WORKDIR /link/app',
+    'CMD ["./where", "-P"]',
+  );
+  expect(await runService('plain', image)).toBe('/srv/app\n');
+});
+
+it.each([
+  ['by itself', 'true', '/proc/self/fd/8'],
+  ['with dots', 'true', '/srv/../proc/self/fd/8'],
+  ['by a link', 'ln -s /proc/self/fd/8 /app', '/app'],
+  ['by a link to a link', 'ln -s /second /app; ln -s proc/self /second', '/app/fd/8'],
+  ['by a link to the root', 'ln -s / /app', '/app/proc/self/fd/8'],
+  ['by a link with dots', 'mkdir /deep; ln -s ../../proc /deep/app', '/deep/app/self/fd/8'],
+])('do not start in a folder of the kernel: %s', async (_, prepare, workdir) => {
+  const image = await imageOf(prepare, `WORKDIR ${workdir}`, 'CMD ["pwd"]');
+  const starting = job.sandbox.startService({ name: 'hostile', image, env: {} }, recordOutput(), { signal });
+  await expect(starting).rejects.toMatchObject({ code: 'image-workdir' });
+});
