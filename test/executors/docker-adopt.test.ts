@@ -1,7 +1,7 @@
 /** A build goes on although its worker dies, and what nobody goes on with is cleared away. */
 import { execa } from 'execa';
 import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { LostJobError } from '../../src/errors.ts';
@@ -197,6 +197,19 @@ it('removes the folder of a warm slot whose process died before the engine heard
   const live = await make(newSlotId(), markOf(process.ppid, processStart(process.ppid)));
   await executor.reap(() => false);
   expect([dead, live].map((folder) => existsSync(folder))).toEqual([false, true]);
+});
+
+it('removes the folder of a warm slot whose removal was cut off', async () => {
+  const make = async (agoMs: number): Promise<string> => {
+    const folder = join(bench.options.folder, newSlotId());
+    await mkdir(join(folder, 'docker'), { recursive: true });
+    const at = new Date(Date.now() - agoMs);
+    await utimes(folder, at, at);
+    return folder;
+  };
+  const [old, fresh] = [await make(90_000), await make(0)];
+  await executor.reap(() => false);
+  expect([old, fresh].map((folder) => existsSync(folder))).toEqual([false, true]);
 });
 
 it('leaves containers alone that set rules or remove files, and folders of which the engine knows nothing', async () => {

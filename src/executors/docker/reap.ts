@@ -14,6 +14,8 @@ const YOUNG_MS = 120_000;
 
 /** A slot's folder stands before anything of it is on the engine, whose addresses it may have to wait for. */
 const YOUNG_FOLDER_MS = 600_000;
+/** It says whose it is from its first moment: one that does not is what a removal left that was cut off. */
+const UNMARKED_MS = 60_000;
 const SLOT_ID = /^[0-9a-f]{12}$/;
 
 interface Found {
@@ -115,9 +117,10 @@ async function reapFolders(parts: ExecutorParts, known: ReadonlySet<string>): Pr
   for (const name of names.filter((candidate) => !known.has(candidate))) {
     const folder = join(parts.options.folder, name);
     const maker = await readFile(join(folder, MAKER_FILE), 'latin1').catch(() => '');
+    const youngFor = maker === '' ? UNMARKED_MS : YOUNG_FOLDER_MS;
     // One that is not there any more was claimed by a job meanwhile.
     const found = await stat(folder).catch(() => undefined);
-    const isOld = found !== undefined && Date.now() - found.mtimeMs > YOUNG_FOLDER_MS;
+    const isOld = found !== undefined && Date.now() - found.mtimeMs > youngFor;
     if (isOld || markLives(maker) === false) await rm(folder, { recursive: true, force: true });
   }
 }
