@@ -188,6 +188,18 @@ it('gives a warm container to no step of other limits or network', async () => {
   await job.dispose();
 });
 
+it('labels with its job what is made after a job took its slot', async () => {
+  await warmUp();
+  const made = await context();
+  const { run } = made.owner;
+  const job = await executor.prepare(made);
+  const labels = [`run=${run}`, 'job=test', 'attempt=1', 'step=4'];
+  const filters = labels.flatMap((label) => ['--filter', `label=dev.impgem.${label}`]);
+  job.expect(['1', '2', '3', '4'].map((id) => taskOf('true', { id })));
+  await expect.poll(async () => (await execa('docker', ['ps', '-q', ...filters])).stdout).toMatch(/^[0-9a-f]+$/);
+  await job.dispose();
+});
+
 it('leaves a warm slot alone when the workspace is in use already', async () => {
   await warmUp();
   const mine = await context();

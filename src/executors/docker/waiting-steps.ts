@@ -25,6 +25,8 @@ export interface WaitingSteps {
 }
 
 interface Entry {
+  /** The task that its label names. */
+  id: string | undefined;
   needs: StepNeeds;
   step: Promise<WaitingStep>;
   /** Once it waits. */
@@ -58,7 +60,7 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
   function add(task: UpcomingTask | undefined, needs: StepNeeds): Entry {
     const labels = task === undefined ? {} : { [LABEL.step]: task.id };
     const step = imageReady(needs.image).then(() => start(entry, labels));
-    const entry: Entry = { needs, step };
+    const entry: Entry = { id: task?.id, needs, step };
     entries.push(entry);
     // Whoever takes it hears of a failure; if nobody has, the next that comes gets a new one.
     step.catch(() => forget(entry));
@@ -111,7 +113,8 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
     },
     async take(task) {
       const needs = needsOf(task, image, caps);
-      const entry = entries.find((candidate) => sameNeeds(candidate.needs, needs)) ?? add(task, needs);
+      const fitting = entries.filter((candidate) => sameNeeds(candidate.needs, needs));
+      const entry = fitting.find(({ id }) => id === task.id) ?? fitting[0] ?? add(task, needs);
       forget(entry);
       // The hint may have been given before this task was taken.
       expected = expected.filter((other) => other.id !== task.id);

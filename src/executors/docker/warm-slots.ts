@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { JobContext, UpcomingTask } from '../executor.ts';
 import { isPinned } from './image-name.ts';
 import type { Note } from './images.ts';
+import { ownerLabels } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import { createJobImages, type JobImages } from './job-images.ts';
 import { createSlot, nameHolder, newSlotId, removeSlot, type Slot } from './slot.ts';
@@ -178,6 +179,8 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       if (!warm || !moveFolders(warm.slot, job)) return undefined;
       take(warm);
       const { slot } = warm;
+      // For what is made from now on: the engine adds no label to what waits already.
+      slot.labels = { ...slot.labels, ...ownerLabels(job.owner) };
       warm.tellTo?.(job.note);
       // What waits is of the job's image, and says so in its log, also where nothing waits yet.
       if (warm.image === BARE) warm.waiting = createWaitingSteps(parts, slot, job.image, warm.images);

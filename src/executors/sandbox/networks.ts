@@ -87,7 +87,7 @@ function createNetworks(tools: NetworkTools, folder: string, first: JobNetwork):
     },
     close: async () => {
       const last = await takeAhead();
-      await Promise.all([last, ...idle.splice(0)].map((network) => network?.close()));
+      for (const network of last === undefined ? idle.splice(0) : [last, ...idle.splice(0)]) discard(network);
       await Promise.all(going);
     },
   };
