@@ -93,14 +93,16 @@ export function openRedis(settings: Settings, patience: 'patient' | 'fail-fast',
   return connectRedis(settings.REDIS_URL, patience, sayOnce(log));
 }
 
+/** How many of them are remembered: more are no longer a few that alternate. */
+const TROUBLES = 100;
+
 /** A trouble that repeats every second is said once a minute. */
 export function sayOnce(log: Logger): (message: string) => void {
-  let last = '';
-  let at = 0;
+  const said = new Map<string, number>();
   return (message) => {
-    if (message === last && Date.now() - at < 60_000) return;
-    last = message;
-    at = Date.now();
+    if (Date.now() - (said.get(message) ?? 0) < 60_000) return;
+    if (said.size >= TROUBLES) said.clear();
+    said.set(message, Date.now());
     log.warn(message);
   };
 }

@@ -24,7 +24,7 @@ import { createFeed } from '../queue/feed.ts';
 import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consume } from '../queue/queues.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
 import { createArchive } from '../runs/archive.ts';
-import { createReconciler } from '../runs/reconciler.ts';
+import { type ReconcilerDeps, createReconciler } from '../runs/reconciler.ts';
 import { createRetention } from '../runs/retention.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { createRunService } from '../runs/run-service.ts';
@@ -144,7 +144,12 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   });
 
   const calm = createCalm();
-  const serving = { redis: blocking, lockMs: LOCK_MS, onError };
+  const onRepair: ReconcilerDeps['onRepair'] = (kind, of) => {
+    metrics.count('impgem_repairs_total', { kind });
+    log.warn({ ...of, repair: kind }, 'repaired');
+  };
+  const onStalled = (): void => onRepair('entry-taken-back');
+  const serving = { redis: blocking, lockMs: LOCK_MS, onStalled, onError };
   const consumers = [
     consume<EventPayload>(
       { ...serving, name: EVENT_QUEUE, concurrency: PLANNERS },
@@ -171,10 +176,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       metrics.count('impgem_clock_jumps_total', { clock });
       log.warn({ clock, ms: Math.round(ms) }, 'a clock was set');
     },
-    onRepair: (what, run) => {
-      metrics.count('impgem_repairs_total', { kind: what });
-      log.warn({ run, repair: what }, 'repaired');
-    },
+    onRepair,
     onError,
   });
   const missed = findMissedPushes({
@@ -224,7 +226,8 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     limits: { runs: settings.IMPGEM_MAX_RUNS, ...(deleteAfterMs === undefined ? {} : { ageMs: deleteAfterMs }) },
     onRemoved: (kind, run) => {
       metrics.count('impgem_removed_total', { kind });
-      log.debug({ run, kind }, 'removed');
+      if (kind === 'run') log.debug({ run }, 'removed');
+      else onRepair('orphan-removed', { run, mended: `${kind} of no run` });
     },
     onError,
   });

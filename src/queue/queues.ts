@@ -35,6 +35,8 @@ export interface Queues {
   /** Whether a ticket of this fence waits or is being served. One that failed makes room for another. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
   addStatus(line: string, payload: StatusPayload): Promise<void>;
+  /** Whether something of the line waits, is put off or is being served. */
+  hasStatus(line: string): Promise<boolean>;
   /**
    * What is put off is due at a time of the wall clock. Once that was set back, this puts off anew what is due later than
    * it ever could be. Gives how many entries that were.
@@ -171,6 +173,7 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
         queue.add('status', payload, { deduplication: { id: line, keepLastIfActive: true } }),
       );
     },
+    hasStatus: (line) => using(STATUS_QUEUE, async (queue) => (await queue.getDeduplicationJobId(line)) !== null),
     async shortenDelays() {
       let count = 0;
       for (const name of await names())
@@ -224,6 +227,8 @@ export interface ConsumeOptions {
    * harmless; tickets have leases of their own.
    */
   lockMs: number;
+  /** Hears of each entry that was taken back from a process that died. */
+  onStalled?: () => void;
   onError: (message: string) => void;
 }
 
@@ -232,7 +237,7 @@ const RETRY_MS = 1000;
 
 /** Serves a queue. */
 export function consume<P>(
-  { name, redis, concurrency, lockMs, onError }: ConsumeOptions,
+  { name, redis, concurrency, lockMs, onStalled, onError }: ConsumeOptions,
   handle: Handler<P>,
 ): Consumer {
   const worker = new Worker<P>(
@@ -257,6 +262,7 @@ export function consume<P>(
       runRetryDelay: RETRY_MS,
     },
   );
+  worker.on('stalled', () => onStalled?.());
   let paused = false;
   let rest: NodeJS.Timeout | undefined;
   worker.on('error', (error) => {

@@ -46,6 +46,12 @@ export interface StepNews {
   change: Partial<Step> & { state: State };
 }
 
+/** Something that a crash had left undone. */
+export interface Mended {
+  what: string;
+  job?: string;
+}
+
 export interface Lifecycle {
   /** Creates the run and sets it going; the same id twice is one run. */
   start(run: NewRun): Promise<{ record: RunRecord; created: boolean }>;
@@ -63,7 +69,7 @@ export interface Lifecycle {
   /** False when the run is over already; undefined for an unknown one. */
   cancel(run: string, reason: string, onlyJob?: string): Promise<boolean | undefined>;
   /** Idempotent: moves on what can move and does the effects of the present state that are missing. Gives how many. */
-  tend(run: string): Promise<number>;
+  tend(run: string): Promise<Mended[]>;
   /** Archives a run that is over. Idempotent. */
   conclude(run: string): Promise<void>;
 }
@@ -112,10 +118,10 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     await queues.addTicket({ run: record.id, job: job.id, fence: control.fence, turn }, { labels, delayMs });
   };
 
-  /** Does what a crash left undone for the present state; gives how many things that was. */
-  const redoEffects = async (record: RunRecord): Promise<number> => {
+  /** Does what a crash left undone for the present state. */
+  const redoEffects = async (record: RunRecord): Promise<Mended[]> => {
     const plan = await planOf(record.id);
-    let repairs = 0;
+    const mended: Mended[] = [];
     // Joining and leaving again is harmless, and mends a line whose first has died.
     await groupEffects.follow(undefined, record, plan);
     for (const job of record.jobs) {
@@ -124,23 +130,29 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       const labels = specOf(plan, job.id)?.runsOn ?? [];
       if (await queues.hasTicket({ run: record.id, job: job.id, fence: control.fence }, labels)) continue;
       await addTicket(record, job, plan);
-      repairs++;
+      mended.push({ what: 'its ticket was not queued', job: job.id });
     }
     for (const job of await deps.dueStatuses(record)) {
-      await queues.addStatus(deps.statusContext(record, jobOf(record, job)), { run: record.id, job });
-      repairs++;
+      const line = deps.statusContext(record, jobOf(record, job));
+      // Most are only on their way, to a forge that is slow or away.
+      if (await queues.hasStatus(line)) continue;
+      await queues.addStatus(line, { run: record.id, job });
+      mended.push({ what: 'its status was not queued', ...(job === '' ? {} : { job }) });
     }
-    if (isFinal(record.state)) {
-      await conclude(record, plan);
-      repairs++;
-    }
-    return repairs;
+    if (isFinal(record.state) && (await conclude(record, plan))) mended.push({ what: 'its end was not told' });
+    return mended;
   };
 
-  const conclude = async (record: RunRecord, plan: Plan): Promise<void> => {
-    if (!deps.archive) return store.announceEnd(record.id);
+  /** True: nobody had done it before. */
+  const conclude = async (record: RunRecord, plan: Plan): Promise<boolean> => {
+    if (!deps.archive) {
+      await store.announceEnd(record.id);
+      return false;
+    }
     await deps.archive.write(record, plan);
-    if (await store.settle(record.id, deps.archive.keep)) deps.archive.onEnd(record);
+    const isFirst = await store.settle(record.id, deps.archive.keep);
+    if (isFirst) deps.archive.onEnd(record);
+    return isFirst;
   };
 
   /** One move and its effects; the record as it is now, or undefined when the move was not allowed. */
@@ -232,15 +244,16 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       const record = moved ?? (await store.get(id));
       if (!record) {
         await store.forget(id);
-        return 1;
+        return [{ what: 'it was listed, though there is no such run' }];
       }
-      const repairs = (moved ? 1 : 0) + (await redoEffects(record));
+      const mended = await redoEffects(record);
+      if (moved) mended.push({ what: 'its next jobs had not begun to wait' });
       if (record.jobs.some((job) => job.state === 'pending' && record.control[job.id]?.readyAt !== undefined)) {
         const workers = await deps.liveWorkers();
         const whyNot = (labels: readonly string[]): string | undefined => whyNoWorker(workers, labels);
         await move(id, (present, rules, at) => machine.explainWaiting(present, rules, whyNot, at));
       }
-      return repairs;
+      return mended;
     },
   };
 }

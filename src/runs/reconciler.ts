@@ -16,8 +16,8 @@ export interface ReconcilerDeps {
   lifecycle: Lifecycle;
   leases: Leases;
   queues: Pick<Queues, 'shortenDelays'>;
-  /** Counts and tells every repair. */
-  onRepair(what: string, run?: string): void;
+  /** Counts and tells every repair; `mended` says what was amiss. */
+  onRepair(kind: string, of?: { run: string; job?: string | undefined; mended?: string }): void;
   /** This server's clock or Redis's was set, by so many ms. */
   onClockJump(whose: 'server' | 'redis', ms: number): void;
   onError(message: string): void;
@@ -60,7 +60,7 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
 
   const release = async (run: string, job: string, fence: number, worker: string): Promise<void> => {
     if (await deps.lifecycle.release(run, job, fence, { counts: true, reason: `worker ${worker} was lost` }))
-      deps.onRepair('job-released', run);
+      deps.onRepair('job-released', { run, job });
   };
 
   const releaseExpired = async (): Promise<void> => {
@@ -119,8 +119,8 @@ export function createReconciler(deps: ReconcilerDeps): Reconciler {
       try {
         const record = await deps.store.get(id);
         if (record) await releaseUnleased(record);
-        const repairs = await deps.lifecycle.tend(id);
-        for (let count = 0; count < repairs; count++) deps.onRepair('run-tended', id);
+        for (const { what, job } of await deps.lifecycle.tend(id))
+          deps.onRepair('run-tended', { run: id, job, mended: what });
       } catch (error) {
         deps.onError(`run ${id} could not be tended: ${messageOf(error)}`);
       }

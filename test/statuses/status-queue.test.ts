@@ -113,6 +113,24 @@ describe('statuses', () => {
       .toEqual([]);
   });
 
+  it('that wait for a forge that is away are no repair; those that are in no queue are', async () => {
+    const sha = newSha();
+    const run = await startRun(sha, 'away');
+    fixture.forge.weather = () => ({ kind: 'answer', status: 500 });
+    post();
+    const attempts = fixture.forge.attempts;
+    await fixture.forge.attempted(attempts + 2);
+    expect(await fixture.runs.lifecycle.tend(run.id)).toEqual([]);
+    await Promise.all(consumers.splice(0).map((consumer) => consumer.close()));
+    for (const key of await fixture.redis.keys('impgem:statuses*')) await fixture.redis.del(key);
+    const mended = { what: 'its status was not queued', job: 'main' };
+    expect(await fixture.runs.lifecycle.tend(run.id)).toEqual([mended]);
+    expect(await fixture.runs.lifecycle.tend(run.id)).toEqual([]);
+    fixture.forge.weather = undefined;
+    post();
+    await expect.poll(() => statesOf(sha)).toEqual(['pending']);
+  });
+
   it('are given up when the forge says that they can never be taken', async () => {
     const sha = newSha();
     fixture.forge.next.push({ kind: 'answer', status: 422 });
