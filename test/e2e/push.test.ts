@@ -70,11 +70,13 @@ describe('a push', () => {
       'made\n',
     );
 
-    await product.forge.posted(4);
-    for (const context of ['impgem/build', 'impgem/test']) {
-      const posts = product.forge.posts.filter((post) => post.context === context && post.sha === sha);
-      expect(posts.map((post) => post.state)).toEqual(['pending', 'success']);
-      expect(posts[1]!.target_url).toMatch(new RegExp(`/runs/${run.id}$`));
+    await product.forge.posted(5);
+    // What waits for another job says so, and that it runs then.
+    const expected = { build: ['pending', 'success'], test: ['pending', 'pending', 'success'] };
+    for (const [job, states] of Object.entries(expected)) {
+      const posts = product.forge.posts.filter((post) => post.context === `impgem/${job}` && post.sha === sha);
+      expect(posts.map((post) => post.state)).toEqual(states);
+      expect(posts.at(-1)?.target_url).toMatch(new RegExp(`/runs/${run.id}$`));
     }
   });
 
