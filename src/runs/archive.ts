@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { InfrastructureError, diskError, messageOf, systemCode } from '../errors.ts';
+import { readFirstLine } from './first-line.ts';
 import type { Plan } from './plan.ts';
 import type { RunArchive } from './redis-store.ts';
 import type { RunRecord } from './run.ts';
@@ -25,11 +26,6 @@ export interface FileArchive extends RunArchive {
  */
 export function createArchive(folder: string, onDamaged: (message: string) => void = refuse): FileArchive {
   const fileOf = (id: string): string => join(folder, id.slice(0, 4), `${id}.json`);
-  const lines = async (id: string): Promise<string[]> => {
-    if (!isRunId(id)) return [];
-    const text = await readFile(fileOf(id), 'utf8').catch(whenMissing(undefined));
-    return text === undefined ? [] : text.split('\n');
-  };
   const parse = (id: string, line: string | undefined): unknown => {
     if (line === undefined) return undefined;
     try {
@@ -40,7 +36,7 @@ export function createArchive(folder: string, onDamaged: (message: string) => vo
     }
   };
   const record = async (id: string): Promise<RunRecord | undefined> =>
-    parse(id, (await lines(id))[0]) as RunRecord | undefined;
+    isRunId(id) ? (parse(id, await readFirstLine(fileOf(id))) as RunRecord | undefined) : undefined;
   const ids: FileArchive['ids'] = async function* () {
     for (const part of (await readdir(folder).catch(whenMissing<string[]>([]))).sort())
       for (const name of (await readdir(join(folder, part)).catch(whenMissing<string[]>([]))).sort())
@@ -48,7 +44,11 @@ export function createArchive(folder: string, onDamaged: (message: string) => vo
   };
   return {
     record,
-    plan: async (id) => parse(id, (await lines(id))[1]) as Plan | undefined,
+    async plan(id) {
+      if (!isRunId(id)) return undefined;
+      const text = await readFile(fileOf(id), 'utf8').catch(whenMissing(undefined));
+      return parse(id, text?.split('\n')[1]) as Plan | undefined;
+    },
     async write(record, plan) {
       const file = fileOf(record.id);
       await mkdir(dirname(file), { recursive: true });
