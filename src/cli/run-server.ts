@@ -116,7 +116,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const planner = createPlanner(planning);
   const deliveries = createDeliveries(quick);
   const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES, onError });
-  const intake = { deliveries, queues: web.queues, pushes: createPushes(quick) };
+  const intake = { deliveries, queues: web.queues, turns: web.turns, pushes: createPushes(quick) };
   const enqueue = createEnqueue(intake);
   const replay = (): void => {
     if (journal.pending() === 0 || quick.status !== 'ready') return;
@@ -154,7 +154,10 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     consume<EventPayload>(
       { ...serving, name: EVENT_QUEUE, concurrency: PLANNERS },
       planFairly(
-        () => calm.wait(),
+        async ({ turn }) => {
+          await runs.turns.serve(EVENT_QUEUE, turn);
+          await calm.wait();
+        },
         async ({ event, tries }) => {
           const startedAt = performance.now();
           const again = await planner.handle(event, tries);

@@ -20,11 +20,11 @@ const AGAIN_MS = 3000;
 type Handle = (payload: EventPayload) => Promise<number | undefined>;
 
 /** The same, for PLANNERS events at once, each after `before` and when it is its turn. */
-export function planFairly(before: () => Promise<void>, handle: Handle): Handle {
+export function planFairly(before: (payload: EventPayload) => Promise<void>, handle: Handle): Handle {
   const inForge = createLines(PER_FORGE);
   const inRepository = createLines(PER_REPOSITORY);
   return async (payload) => {
-    await before();
+    await before(payload);
     const { repository } = payload.event;
     const forge = parseRepository(repository)?.forge ?? '';
     return inRepository(repository, () => inForge(forge, () => handle(payload)));

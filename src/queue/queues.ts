@@ -12,6 +12,8 @@ export interface EventPayload {
   event: PipelineEvent;
   /** 1, or more for a redelivery of one that failed. */
   tries: number;
+  /** Its place in the fair order, see turns.ts. */
+  turn: number;
 }
 
 /** A ticket: works only while the job's fence is still this one, so an old or doubled ticket does nothing. */
@@ -139,6 +141,7 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
       await using(EVENT_QUEUE, (queue) =>
         queue.add('event', payload, {
           jobId: id,
+          priority: payload.turn,
           // What cannot be fetched ends as a failed run; only Redis itself can make planning throw, and it comes back.
           attempts: 1_000_000,
           backoff: { type: 'fixed', delay: 2000 },

@@ -1,13 +1,12 @@
 /**
- * Whose turn it is: repositories take turns by start-time fair queueing, in each queue by itself. A ticket's turn is one
- * more than the last of its repository, but never earlier than the turn being served, so 10,000 jobs of one repository
- * stand in its own line and another's push goes next. BullMQ serves lower priorities first, so the turn is the priority.
+ * Whose turn it is: repositories take turns by start-time fair queueing, in each queue by itself: in those of jobs and
+ * in that of events. An entry's turn is one more than the last of its repository, but never earlier than the turn being
+ * served, so 10,000 of one repository stand in its own line and another's push goes next. BullMQ serves lower priorities first, so the turn is the priority.
  */
 import type { Redis } from './connection.ts';
-import { jobQueueName } from './queues.ts';
 
 /** A hash: the last turn of each repository, and under '' the one being served. */
-const turnsKey = (labels: readonly string[]): string => `ig:turns:${jobQueueName(labels)}`;
+const turnsKey = (queue: string): string => `ig:turns:${queue}`;
 
 // BullMQ's priorities end at 2,097,151; before that everybody starts at 1 again. What waits at that moment, once in some two
 // million jobs, then goes after what comes later, until no more comes. The same when a queue stood still for a month.
@@ -37,12 +36,12 @@ return 0
 `;
 
 export interface Turns {
-  /** The turn of this repository's next ticket in the queue of these labels: 1..2,000,000. */
-  take(labels: readonly string[], repository: string): Promise<number>;
-  /** A ticket of this turn is being served. */
-  serve(labels: readonly string[], turn: number): Promise<void>;
-  /** A ticket of this repository is not needed any more: who cancels 10,000 jobs does not wait for their turns to pass. */
-  giveBack(labels: readonly string[], repository: string): Promise<void>;
+  /** The turn of this repository's next entry in a queue: 1..2,000,000. */
+  take(queue: string, repository: string): Promise<number>;
+  /** An entry of this turn is being served. */
+  serve(queue: string, turn: number): Promise<void>;
+  /** An entry of this repository is not needed any more: who cancels 10,000 jobs does not wait for their turns to pass. */
+  giveBack(queue: string, repository: string): Promise<void>;
 }
 
 type Command = (count: number, ...rest: (string | number)[]) => Promise<number>;
@@ -53,12 +52,12 @@ export function createTurns(redis: Redis): Turns {
   redis.defineCommand('igGiveBackTurn', { lua: GIVE_BACK });
   const commands = redis as unknown as { igTakeTurn: Command; igServeTurn: Command; igGiveBackTurn: Command };
   return {
-    take: (labels, repository) => commands.igTakeTurn(1, turnsKey(labels), repository),
-    async serve(labels, turn) {
-      await commands.igServeTurn(1, turnsKey(labels), turn);
+    take: (queue, repository) => commands.igTakeTurn(1, turnsKey(queue), repository),
+    async serve(queue, turn) {
+      await commands.igServeTurn(1, turnsKey(queue), turn);
     },
-    async giveBack(labels, repository) {
-      await commands.igGiveBackTurn(1, turnsKey(labels), repository);
+    async giveBack(queue, repository) {
+      await commands.igGiveBackTurn(1, turnsKey(queue), repository);
     },
   };
 }

@@ -8,6 +8,10 @@ import type { Plan } from './plan.ts';
 import type { RunArchive } from './redis-store.ts';
 import type { RunRecord } from './run.ts';
 import { isRunId } from './run-id.ts';
+import { createUsedLast } from './used-last.ts';
+
+/** Of records in memory, as JSON: those that lists showed last. */
+const RECENT_SIZE = 8 * 1024 ** 2;
 
 export interface FileArchive extends RunArchive {
   write(record: RunRecord, plan: Plan): Promise<void>;
@@ -35,8 +39,15 @@ export function createArchive(folder: string, onDamaged: (message: string) => vo
       return undefined;
     }
   };
-  const record = async (id: string): Promise<RunRecord | undefined> =>
-    isRunId(id) ? (parse(id, await readFirstLine(fileOf(id))) as RunRecord | undefined) : undefined;
+  // As text: many small objects that live on make every collection of garbage slower, and with it every list.
+  const readLately = createUsedLast<string>(RECENT_SIZE);
+  const record = async (id: string): Promise<RunRecord | undefined> => {
+    if (!isRunId(id)) return undefined;
+    const line = await readFirstLine(fileOf(id));
+    const found = parse(id, line) as RunRecord | undefined;
+    if (found && line !== undefined) readLately.put(id, line, line.length);
+    return found;
+  };
   const ids: FileArchive['ids'] = async function* () {
     for (const part of (await readdir(folder).catch(whenMissing<string[]>([]))).sort())
       for (const name of (await readdir(join(folder, part)).catch(whenMissing<string[]>([]))).sort())
@@ -44,6 +55,7 @@ export function createArchive(folder: string, onDamaged: (message: string) => vo
   };
   return {
     record,
+    recent: (id) => parse(id, readLately.get(id)) as RunRecord | undefined,
     async plan(id) {
       if (!isRunId(id)) return undefined;
       const text = await readFile(fileOf(id), 'utf8').catch(whenMissing(undefined));
@@ -80,6 +92,7 @@ export function createArchive(folder: string, onDamaged: (message: string) => vo
     },
     async remove(id) {
       if (!isRunId(id)) return;
+      readLately.drop(id);
       const part = dirname(fileOf(id));
       // What a crash left half-written of it goes as well.
       for (const name of await readdir(part).catch(whenMissing<string[]>([])))

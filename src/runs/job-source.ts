@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { InfrastructureError, LostJobError, messageOf } from '../errors.ts';
 import { isRedisAway, isRedisFull } from '../queue/connection.ts';
-import type { TicketPayload } from '../queue/queues.ts';
+import { type TicketPayload, jobQueueName } from '../queue/queues.ts';
 import type { Turns } from '../queue/turns.ts';
 import type { Assignment, HeldJob, StateReporter } from '../worker/ports.ts';
 import type { Lease, Leases } from './leases.ts';
@@ -132,7 +132,7 @@ export function createJobSource(deps: JobSourceDeps): JobSource {
           deps.store.plan(ticket.run).then(async (known) => {
             const labels = (known && specOf(known, ticket.job)?.runsOn) ?? [];
             await deps.turns
-              .serve(labels, ticket.turn)
+              .serve(jobQueueName(labels), ticket.turn)
               .catch((error: unknown) => deps.onError(`turns: ${messageOf(error)}`));
             return known;
           }),

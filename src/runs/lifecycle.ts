@@ -4,7 +4,7 @@
  * by `tend`, which does the effects of the present state again; all of them are idempotent.
  */
 import { messageOf } from '../errors.ts';
-import type { Queues } from '../queue/queues.ts';
+import { type Queues, jobQueueName } from '../queue/queues.ts';
 import type { Turns } from '../queue/turns.ts';
 import { jobOf, specOf } from './lookups.ts';
 import * as machine from './machine.ts';
@@ -96,7 +96,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       const before = previous && jobOf(previous, job.id);
       if (job.state === 'pending' && isNewlyReady(previous, next, job.id)) work.push(addTicket(next, job, plan));
       if (gaveUpTurn(previous, next, job))
-        work.push(deps.turns.giveBack(specOf(plan, job.id)?.runsOn ?? [], next.repository));
+        work.push(deps.turns.giveBack(jobQueueName(specOf(plan, job.id)?.runsOn ?? []), next.repository));
       const isTold = before?.state === job.state && before.reason === job.reason;
       if (!isTold || (job.waitingFor !== before.waitingFor && kindOfWaiting(job.waitingFor) !== undefined))
         work.push(queues.addStatus(deps.statusContext(next, job), { run: next.id, job: job.id }));
@@ -112,7 +112,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     const control = record.control[job.id];
     if (!control) return;
     const labels = specOf(plan, job.id)?.runsOn ?? [];
-    const turn = isNext(record, control) ? 1 : await deps.turns.take(labels, record.repository);
+    const turn = isNext(record, control) ? 1 : await deps.turns.take(jobQueueName(labels), record.repository);
     const delayMs =
       control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
     await queues.addTicket({ run: record.id, job: job.id, fence: control.fence, turn }, { labels, delayMs });

@@ -4,7 +4,6 @@ import type { Redis } from '../queue/connection.ts';
 import { InfrastructureError, InputError } from '../errors.ts';
 import { announceCancel, announceEnd, feedChannel } from '../queue/feed.ts';
 import type { Plan } from './plan.ts';
-import { createPlanCache } from './plan-cache.ts';
 import { loadRunScripts } from './redis-scripts.ts';
 import type { RunRecord } from './run.ts';
 import { isRunId, timeOfRunId } from './run-id.ts';
@@ -26,10 +25,13 @@ import {
   steadyIndexes,
 } from './run-keys.ts';
 import type { FeedMessage, RunFilter } from './store.ts';
+import { createUsedLast } from './used-last.ts';
 
 /** Finished runs that left Redis. */
 export interface RunArchive {
   record(id: string): Promise<RunRecord | undefined>;
+  /** The record if it was read lately. It never changes, but may be removed: for ids that the index just gave. */
+  recent(id: string): RunRecord | undefined;
   plan(id: string): Promise<Plan | undefined>;
 }
 
@@ -80,7 +82,7 @@ const HOLD_MS = 600_000;
 
 export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRunStore {
   const scripts = loadRunScripts(redis);
-  const plans = createPlanCache(PLANS_SIZE);
+  const plans = createUsedLast<Plan>(PLANS_SIZE);
 
   const hot = async (id: string): Promise<RunRecord | undefined> => recordFrom(await redis.hgetall(runKey(id)));
 
@@ -90,17 +92,20 @@ export function createRedisRunStore(redis: Redis, archive: RunArchive): RedisRun
   };
 
   const many = async (ids: string[]): Promise<RunRecord[]> => {
+    const known = new Map(ids.map((id) => [id, archive.recent(id)]));
+    const unknown = ids.filter((id) => !known.get(id));
     const pipeline = redis.pipeline();
-    for (const id of ids) pipeline.hgetall(runKey(id));
+    for (const id of unknown) pipeline.hgetall(runKey(id));
     const rows = (await pipeline.exec()) ?? [];
-    const records = await Promise.all(
-      ids.map(async (id, position) => {
+    await Promise.all(
+      unknown.map(async (id, position) => {
         const [error, fields] = rows[position] ?? [];
         if (error)
           throw new InfrastructureError('redis', `Redis refused to read runs: ${error.message}`, { cause: error });
-        return recordFrom(fields as Record<string, string>) ?? (await archive.record(id));
+        known.set(id, recordFrom(fields as Record<string, string>) ?? (await archive.record(id)));
       }),
     );
+    const records = [...known.values()];
     return records.filter((record) => record !== undefined);
   };
 

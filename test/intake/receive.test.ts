@@ -7,6 +7,7 @@ import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createRecei
 import { createPushes } from '../../src/intake/pushes.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { EVENT_QUEUE, type EventPayload, type Queues, consume, createQueues } from '../../src/queue/queues.ts';
+import { createTurns } from '../../src/queue/turns.ts';
 import { signDelivery } from '../support/fake-forge.ts';
 import { type IntakeFixture, SECRET, startIntake } from '../support/intake-fixture.ts';
 import { pushBody } from '../support/product.ts';
@@ -37,6 +38,7 @@ beforeEach(async () => {
     forges: fixture.forges,
     deliveries: createDeliveries(quick),
     queues,
+    turns: createTurns(quick),
     pushes: createPushes(quick),
     journal,
     allowed: (repository) => isAllowed(repository),
@@ -49,7 +51,7 @@ const deliver = (delivery: string, name?: string) => {
   const bytes = body(name);
   return receive('gitea', signDelivery('gitea', SECRET, bytes, { delivery }), bytes);
 };
-const events = async (): Promise<number> => (await queues.counts())[EVENT_QUEUE]?.['wait'] ?? 0;
+const events = async (): Promise<number> => (await queues.counts())[EVENT_QUEUE]?.['prioritized'] ?? 0;
 
 describe('a delivery', () => {
   it('is accepted once, however often and at once it comes', async () => {
@@ -102,6 +104,30 @@ describe('a delivery', () => {
       runs: [],
     });
     expect(await fixture.deliveries.get('again')).toMatchObject({ state: 'queued', tries: 2 });
+  });
+
+  it('of another repository does not wait for a hundred of one, and those of one stay in order', async () => {
+    const taken: string[] = [];
+    const blocking = connectRedis(fixture.server.url, 'patient', () => undefined);
+    const big = Array.from({ length: 100 }, (_, index) => `big-${index}`);
+    for (const delivery of big) await deliver(delivery, 'ann/big');
+    await deliver('small', 'ann/small');
+    const consumer = consume<EventPayload>(
+      { name: EVENT_QUEUE, redis: blocking, concurrency: 1, lockMs: 10_000, onError: () => undefined },
+      async ({ event, turn }) => {
+        await createTurns(fixture.redis).serve(EVENT_QUEUE, turn);
+        taken.push(event.delivery ?? '');
+        // Half of them are behind it by now.
+        if (taken.length === 50) await deliver('late', 'ann/late');
+        return undefined;
+      },
+    );
+    await expect.poll(() => taken.length, { timeout: 20_000 }).toBe(102);
+    await consumer.close();
+    blocking.disconnect();
+    expect(taken.filter((each) => each.startsWith('big'))).toEqual(big);
+    expect(taken.indexOf('small')).toBe(1);
+    expect(taken.indexOf('late')).toBeLessThanOrEqual(51);
   });
 
   it('of one forge is no duplicate of another forge that uses the same id', async () => {
@@ -158,7 +184,12 @@ describe('while Redis is away', () => {
     const back = new Promise((resolve) => quick.once('ready', resolve));
     await fixture.server.start();
     await back;
-    const enqueue = createEnqueue({ deliveries: createDeliveries(quick), queues, pushes: createPushes(quick) });
+    const enqueue = createEnqueue({
+      deliveries: createDeliveries(quick),
+      queues,
+      turns: createTurns(quick),
+      pushes: createPushes(quick),
+    });
     await journal.replay(async (entry) => {
       await enqueue(entry);
     });

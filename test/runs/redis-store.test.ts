@@ -439,11 +439,11 @@ describe('turns', () => {
 
   it('are of one queue: what other queues serve makes nobody wait behind a backlog', async () => {
     const turns = createTurns(redis);
-    for (let count = 0; count < 200; count++) await turns.take(['gpu'], 'big');
-    await turns.serve(['gpu'], 1);
-    for (let count = 0; count < 100; count++) await turns.serve([], await turns.take([], 'busy'));
-    expect(await turns.take(['gpu'], 'small')).toBe(1);
-    expect(await turns.take(['gpu'], 'big')).toBe(201);
+    for (let count = 0; count < 200; count++) await turns.take('jobs-gpu', 'big');
+    await turns.serve('jobs-gpu', 1);
+    for (let count = 0; count < 100; count++) await turns.serve('jobs', await turns.take('jobs', 'busy'));
+    expect(await turns.take('jobs-gpu', 'small')).toBe(1);
+    expect(await turns.take('jobs-gpu', 'big')).toBe(201);
   });
 
   it('of jobs that are cancelled while they wait are given back', async () => {
@@ -481,7 +481,7 @@ describe('turns', () => {
     const real = createQueues(redis, fail);
     const add = async (repository: string, job: string): Promise<void> =>
       real.addTicket(
-        { run: repository, job, fence: 0, turn: await turns.take([], repository) },
+        { run: repository, job, fence: 0, turn: await turns.take('jobs', repository) },
         { labels: [], delayMs: 0 },
       );
     for (let count = 0; count < 50; count++) await add('big', `j${count}`);
@@ -492,7 +492,7 @@ describe('turns', () => {
       consume<TicketPayload>(
         { name: jobQueueName([]), redis: blocking, concurrency: 1, lockMs: 30_000, onError: () => undefined },
         async ({ run, turn }) => {
-          await turns.serve([], turn);
+          await turns.serve('jobs', turn);
           served.push(run);
           if (served.length === 10) await (late = add('small', 'j0'));
           if (served.length === 51) resolve();

@@ -1,15 +1,13 @@
-import type { Plan } from './plan.ts';
-
-/** Plans that were used last. A plan may be as large as its author likes, so what counts is their size together. */
-export interface PlanCache {
-  get(run: string): Plan | undefined;
+/** What was used last, by the run it belongs to. One may be as large as its author likes, so what counts is their size together. */
+export interface UsedLast<T> {
+  get(run: string): T | undefined;
   /** `size`: length of its JSON. The newest stays, however large. */
-  put(run: string, plan: Plan, size: number): void;
+  put(run: string, value: T, size: number): void;
   drop(run: string): void;
 }
 
-export function createPlanCache(maxSize: number): PlanCache {
-  const entries = new Map<string, { plan: Plan; size: number }>();
+export function createUsedLast<T>(maxSize: number): UsedLast<T> {
+  const entries = new Map<string, { value: T; size: number }>();
   let total = 0;
   const drop = (run: string): void => {
     total -= entries.get(run)?.size ?? 0;
@@ -21,11 +19,11 @@ export function createPlanCache(maxSize: number): PlanCache {
       if (!entry) return undefined;
       entries.delete(run);
       entries.set(run, entry);
-      return entry.plan;
+      return entry.value;
     },
-    put(run, plan, size) {
+    put(run, value, size) {
       drop(run);
-      entries.set(run, { plan, size });
+      entries.set(run, { value, size });
       total += size;
       for (const oldest of entries.keys()) {
         if (total <= maxSize || oldest === run) return;

@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
-import { createPlanCache } from '../../src/runs/plan-cache.ts';
+import { createUsedLast } from '../../src/runs/used-last.ts';
 import { planOf } from '../support/plans.ts';
 
-it('plans are kept up to a size together: those that were used longest ago go first, the newest stays', () => {
-  const cache = createPlanCache(100);
+it('what was used last is kept up to a size together: what was used longest ago goes first, the newest stays', () => {
+  const cache = createUsedLast(100);
   const kept = (): string[] => ['a', 'b', 'c', 'd'].filter((run) => cache.get(run));
   const plan = planOf();
   cache.put('a', plan, 40);
