@@ -9,6 +9,7 @@ const BENCHES: Record<string, () => Promise<() => Promise<Figures>>> = {
   'ten-steps': async () => (await import('./ten-steps.ts')).benchTenSteps,
   log: async () => (await import('./log.ts')).benchLog,
   'log-store': async () => (await import('./log-store.ts')).benchLogStore,
+  fair: async () => (await import('./fair.ts')).benchFair,
   cancel: async () => (await import('./cancel.ts')).benchCancel,
   idle: async () => (await import('./idle.ts')).benchIdle,
   throughput: async () => (await import('./throughput.ts')).benchThroughput,
