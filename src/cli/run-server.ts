@@ -20,6 +20,7 @@ import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createRecei
 import { createReplan, createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { type Redis, checkRedis, isRedisAway, isRedisFull } from '../queue/connection.ts';
+import { createEventTurns } from '../queue/event-turns.ts';
 import { createFeed } from '../queue/feed.ts';
 import { EVENT_QUEUE, type EventPayload, STATUS_QUEUE, type StatusPayload, consume } from '../queue/queues.ts';
 import { announceLogs } from '../runs/announce-logs.ts';
@@ -116,7 +117,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const planner = createPlanner(planning);
   const deliveries = createDeliveries(quick);
   const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES, onError });
-  const intake = { deliveries, queues: web.queues, turns: web.turns, pushes: createPushes(quick) };
+  const intake = { deliveries, queues: web.queues, turns: createEventTurns(quick), pushes: createPushes(quick) };
   const enqueue = createEnqueue(intake);
   const replay = (): void => {
     if (journal.pending() === 0 || quick.status !== 'ready') return;

@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { InputError } from '../errors.ts';
 import type { Forge } from '../forges/forge.ts';
-import { EVENT_QUEUE, type Queues } from '../queue/queues.ts';
-import type { Turns } from '../queue/turns.ts';
+import type { EventTurns } from '../queue/event-turns.ts';
+import type { Queues } from '../queue/queues.ts';
 import type { ForgeName, PipelineEvent } from '../runs/event.ts';
 import type { Deliveries, DeliveryHead } from './deliveries.ts';
 import type { Journal } from './journal.ts';
@@ -26,7 +26,7 @@ export interface ReceiveDeps {
   forges: Map<ForgeName, Forge>;
   deliveries: Deliveries;
   queues: Pick<Queues, 'addEvent'>;
-  turns: Pick<Turns, 'take'>;
+  turns: EventTurns;
   pushes: Pick<Pushes, 'tell'>;
   journal: Pick<Journal<AcceptedDelivery>, 'append' | 'pending'>;
   allowed(repository: string): boolean;
@@ -87,14 +87,16 @@ export function createEnqueue(
   deps: Pick<ReceiveDeps, 'queues' | 'turns' | 'pushes'> & { deliveries: Pick<Deliveries, 'accept'> },
 ) {
   return async ({ head, event }: AcceptedDelivery): Promise<boolean> => {
-    const [{ tries, duplicate }, turn] = await Promise.all([
+    const { turn, kept } = deps.turns.take(event.repository);
+    // All at once, for speed. The event goes in even for a duplicate: planning it again changes nothing, and if the
+    // first try died between the two writes (and so was never answered), the redelivery is what heals it.
+    const [{ tries, duplicate }] = await Promise.all([
       deps.deliveries.accept(head),
-      deps.turns.take(EVENT_QUEUE, event.repository),
+      kept,
       event.kind === 'push' && deps.pushes.tell(event, head.id),
+      deps.queues.addEvent(eventId(head.forge, head.id, 1), { event, tries: 1, turn }),
     ]);
-    // Even for a duplicate: planning it again changes nothing, and if the first try died between the two writes (and so
-    // was never answered), the redelivery is what heals it.
-    await deps.queues.addEvent(eventId(head.forge, head.id, tries), { event, tries, turn });
+    if (tries > 1) await deps.queues.addEvent(eventId(head.forge, head.id, tries), { event, tries, turn });
     return !duplicate;
   };
 }

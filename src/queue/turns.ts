@@ -1,20 +1,24 @@
 /**
  * Whose turn it is: repositories take turns by start-time fair queueing, in each queue by itself: in those of jobs and
  * in that of events. An entry's turn is one more than the last of its repository, but never earlier than the turn being
- * served, so 10,000 of one repository stand in its own line and another's push goes next. BullMQ serves lower priorities first, so the turn is the priority.
+ * served, so 10,000 of one repository stand in its own line and another's push goes next. BullMQ serves lower priorities
+ * first, so the turn is the priority.
  */
 import type { Redis } from './connection.ts';
 
 /** A hash: the last turn of each repository, and under '' the one being served. */
-const turnsKey = (queue: string): string => `ig:turns:${queue}`;
+export const turnsKey = (queue: string): string => `ig:turns:${queue}`;
 
-// BullMQ's priorities end at 2,097,151; before that everybody starts at 1 again. What waits at that moment, once in some two
-// million jobs, then goes after what comes later, until no more comes. The same when a queue stood still for a month.
+/** BullMQ's priorities end at 2,097,151. */
+export const LAST_TURN = 2_000_000;
+
+// After the last one everybody starts at 1 again. What waits at that moment, once in some two million jobs, then goes after
+// what comes later, until no more comes. The same when a queue stood still for a month.
 const TAKE = `
 local now = tonumber(redis.call('HGET', KEYS[1], '') or '1')
 local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
 local turn = math.max(now, last + 1)
-if turn > 2000000 then redis.call('DEL', KEYS[1]); turn = 1 end
+if turn > ${LAST_TURN} then redis.call('DEL', KEYS[1]); turn = 1 end
 redis.call('HSET', KEYS[1], ARGV[1], turn)
 redis.call('EXPIRE', KEYS[1], 2592000)
 return turn

@@ -5,6 +5,7 @@ import { createDeliveries } from '../../src/intake/deliveries.ts';
 import { type Journal, openJournal } from '../../src/intake/journal.ts';
 import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../../src/intake/receive.ts';
 import { createPushes } from '../../src/intake/pushes.ts';
+import { createEventTurns } from '../../src/queue/event-turns.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { EVENT_QUEUE, type EventPayload, type Queues, consume, createQueues } from '../../src/queue/queues.ts';
 import { createTurns } from '../../src/queue/turns.ts';
@@ -38,7 +39,7 @@ beforeEach(async () => {
     forges: fixture.forges,
     deliveries: createDeliveries(quick),
     queues,
-    turns: createTurns(quick),
+    turns: createEventTurns(quick),
     pushes: createPushes(quick),
     journal,
     allowed: (repository) => isAllowed(repository),
@@ -187,7 +188,7 @@ describe('while Redis is away', () => {
     const enqueue = createEnqueue({
       deliveries: createDeliveries(quick),
       queues,
-      turns: createTurns(quick),
+      turns: createEventTurns(quick),
       pushes: createPushes(quick),
     });
     await journal.replay(async (entry) => {
