@@ -73,7 +73,10 @@ export function createJobSandbox(
   /** For people and their tools only: what is ours is known without it, so it delays nothing, and may fail. */
   async function nameStep(containerId: string, task: string): Promise<void> {
     const name = stepName(job.owner, task);
-    await parts.docker.getContainer(containerId).rename({ name }).catch(() => undefined);
+    await parts.docker
+      .getContainer(containerId)
+      .rename({ name })
+      .catch(() => undefined);
   }
 
   function expect(tasks: UpcomingTask[]): void {
