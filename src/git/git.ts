@@ -10,7 +10,8 @@ import { checkCloneUrl } from './clone-url.ts';
 import { explained, fetchRef } from './fetch.ts';
 import { ensureMirror, exists, mirrorPath, mirrorRef } from './mirror.ts';
 import { createMirrorLock } from './mirror-lock.ts';
-import { type Commit, type GitObject, parseBatch, parseCommit, parseTree, type TreeEntry } from './objects.ts';
+import { createObjectReader } from './object-reader.ts';
+import { type Commit, type GitObject, parseCommit, parseTree, type TreeEntry } from './objects.ts';
 import { packMirror } from './pack-mirror.ts';
 import { type GitCall, runGit } from './run-git.ts';
 import { fillWorkspace, type WorkspaceOptions } from './workspace.ts';
@@ -82,6 +83,7 @@ export interface Git {
 
 export function createGit(options: GitOptions): Git {
   const { limits = LIMITS, allows = () => true } = options;
+  const objects = createObjectReader();
   const withLock = createMirrorLock({ staleMs: 2 * options.fetchTimeoutMs + 10_000 });
 
   function call(repository: string, more: Partial<GitCall> = {}): Omit<GitCall, 'args'> {
@@ -89,11 +91,8 @@ export function createGit(options: GitOptions): Git {
     return { gitDir, allowFile: options.allowFile, timeoutMs: options.fetchTimeoutMs, ...more };
   }
 
-  async function read(repository: string, ...names: string[]): Promise<(GitObject | undefined)[]> {
-    const args = ['cat-file', '--batch'];
-    const input = `${names.join('\n')}\n`;
-    return parseBatch(await runGit({ ...call(repository), args, input, maxBytes: FILE_LIMIT }));
-  }
+  const read = (repository: string, ...names: string[]): Promise<readonly (GitObject | undefined)[]> =>
+    objects.read(call(repository), names, FILE_LIMIT);
 
   async function findCommit(repository: string, name: string, paths: string[]): Promise<FetchedCommit | undefined> {
     if (!(await exists(join(mirrorPath(options.folder, repository), 'HEAD')))) return undefined;

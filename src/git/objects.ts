@@ -1,4 +1,4 @@
-/** What git keeps, as its own bytes: answers of `cat-file --batch`, commits, trees. Pure. */
+/** What git keeps, as its own bytes: answers of `cat-file --batch`, commits, trees. */
 import { ImpGemError } from '../errors.ts';
 
 export interface GitObject {
@@ -23,25 +23,63 @@ export interface TreeEntry {
 }
 
 const LONGEST_MESSAGE = 16_384;
+const HEADER = /^([0-9a-f]{40,64}) (\w+) (\d+)$/;
 
-/** Answers in the order of the questions; undefined for what does not exist. */
-export function parseBatch(output: Buffer): (GitObject | undefined)[] {
+export interface BatchAnswers {
+  /** Takes what came. True once every answer is there. ImpGemError `git-output-too-large` past the limit. */
+  push(chunk: Buffer): boolean;
+  /** In the order of the questions; undefined for what does not exist. */
+  readonly found: readonly (GitObject | undefined)[];
+}
+
+/** Answers to `count` questions, from pieces of any size. `maxBytes` of all objects together. */
+export function createBatchAnswers(count: number, maxBytes: number): BatchAnswers {
   const found: (GitObject | undefined)[] = [];
-  let at = 0;
-  while (at < output.length) {
-    const end = output.indexOf(0x0a, at);
-    if (end < 0) throw new ImpGemError('git-answer-cut', 'git cat-file gave half an answer');
-    const header = /^([0-9a-f]{40,64}) (\w+) (\d+)$/.exec(output.toString('utf8', at, end));
-    at = end + 1;
-    if (!header) {
-      found.push(undefined);
-      continue;
+  let pieces: Buffer[] = [];
+  let have = 0;
+  /** Without so many bytes there is nothing to do. */
+  let need = 1;
+  let total = 0;
+  let object: { id: string; type: string; size: number } | undefined;
+
+  const take = (bytes: Buffer): Buffer => {
+    if (object) {
+      const { id, type, size } = object;
+      object = undefined;
+      need = 1;
+      found.push({ id, type, bytes: bytes.subarray(0, size) });
+      return bytes.subarray(size + 1);
     }
-    const [, id = '', type = '', size = ''] = header;
-    found.push({ id, type, bytes: output.subarray(at, at + Number(size)) });
-    at += Number(size) + 1;
-  }
-  return found;
+    const end = bytes.indexOf(0x0a);
+    if (end < 0) {
+      need = bytes.length + 1;
+      return bytes;
+    }
+    const [, id = '', type = '', size] = HEADER.exec(bytes.toString('utf8', 0, end)) ?? [];
+    if (size === undefined) found.push(undefined);
+    else {
+      object = { id, type, size: Number(size) };
+      total += object.size;
+      if (total > maxBytes)
+        throw new ImpGemError('git-output-too-large', `git cat-file gave more than ${maxBytes} bytes`);
+    }
+    need = object ? object.size + 1 : 1;
+    return bytes.subarray(end + 1);
+  };
+
+  return {
+    found,
+    push(chunk) {
+      pieces.push(chunk);
+      have += chunk.length;
+      while (found.length < count && have >= need) {
+        const rest = take(Buffer.concat(pieces));
+        pieces = [rest];
+        have = rest.length;
+      }
+      return found.length === count;
+    },
+  };
 }
 
 export function parseCommit(object: GitObject): Commit {

@@ -64,11 +64,9 @@ export async function runGit(call: GitCall): Promise<Buffer> {
       if (bytes > limit) overflow.abort();
     });
   });
-  const [command = '', ...rest] = call.args;
-  // The one way of simple-git to get bytes instead of text.
-  const running: Promise<Buffer | string> = command === 'cat-file' ? git.binaryCatFile(rest) : git.raw(call.args);
+  const [command = ''] = call.args;
   try {
-    return Buffer.from(await untilKilled(running, stop, marker));
+    return Buffer.from(await untilKilled(git.raw(call.args), stop, marker));
   } catch (error) {
     if (stop.aborted) killMarked(marker);
     if (overflow.signal.aborted)
