@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { room } from '../../src/cli/doctor/check-engine.ts';
 import { isOlder } from '../../src/cli/doctor/finding.ts';
 import { startDockerEngine } from '../support/docker-engine.ts';
 
@@ -40,6 +41,7 @@ it('finds the engine, its runc, and that it sees our disk', async () => {
   });
   expect(report.of('disk of the engine')).toMatchObject({ state: 'ok' });
   expect(report.of('network of steps')).toMatchObject({ state: 'ok' });
+  expect(report.of('images and containers')?.message).toMatch(/^\/\S+, \d+\.\d GB free$/);
   expect(report.of('runc')?.message).toMatch(/^runc \d/);
   expect(report.of('git')).toMatchObject({ state: 'ok' });
   expect(report.of('steps')).toMatchObject({ state: 'ok' });
@@ -104,6 +106,13 @@ it('says what to pull where the engine has no image to try things with', async (
     state: 'warning',
     advice: expect.stringContaining('docker pull impgem-test/absent:1'),
   });
+});
+
+it('warns when the engine has little room for images, and says nothing where it cannot tell', () => {
+  const of = (free: number) => room({ room: { folder: '/images', free } });
+  expect(of(4.9e9)).toMatchObject([{ state: 'warning', message: '/images, 4.9 GB free' }]);
+  expect(of(5e9)).toMatchObject([{ state: 'ok' }]);
+  expect(room({})).toEqual([]);
 });
 
 it('compares versions as numbers', () => {

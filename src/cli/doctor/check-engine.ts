@@ -7,6 +7,8 @@ import { dataFolder } from '../data-folder.ts';
 import { type Finding, isOlder } from './finding.ts';
 
 const OLDEST_ENGINE = '20.10';
+/** Bytes: an image of a language with its tools has one or two GB. */
+const LITTLE_ROOM = 5e9;
 /** Ways out of a container that were found in runc, and the versions that closed them, for each line that is kept up. */
 const RUNC_HOLES = [
   { name: 'CVE-2024-21626 (working directory)', fixed: ['1.1.12'] },
@@ -26,6 +28,7 @@ export async function checkEngine(settings: Settings): Promise<Finding[]> {
     version(report),
     runc(report),
     disk(report, settings),
+    ...room(report),
     ...rules(report),
     ...limits(report),
     ...nested(settings),
@@ -86,6 +89,15 @@ function disk(report: EngineReport, settings: Settings): Finding {
     message: 'the engine does not see the data folder at the same path: workspaces are copied, and steps start later',
     advice: 'Mount the data folder into the engine at the same path, as docker-compose.yml does.',
   };
+}
+
+/** Where images and containers grow may be another disk than that of the data folder. */
+export function room({ room: found }: Pick<EngineReport, 'room'>): Finding[] {
+  if (found === undefined) return [];
+  const what = 'images and containers';
+  const message = `${found.folder}, ${(found.free / 1e9).toFixed(1)} GB free`;
+  if (found.free >= LITTLE_ROOM) return [{ what, state: 'ok', message }];
+  return [{ what, state: 'warning', message, advice: 'Make room: `docker system df` says what takes it.' }];
 }
 
 function rules({ rules: set }: EngineReport): Finding[] {

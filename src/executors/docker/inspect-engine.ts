@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises';
 import type Docker from 'dockerode';
 import { messageOf } from '../../errors.ts';
 import { connectEngine } from './engine.ts';
@@ -19,6 +20,8 @@ export interface EngineReport {
   warnings: string[];
   /** Whether it sees `folder` at the same path; undefined when it has no image to ask with. */
   seesDisk?: boolean;
+  /** Where it keeps images and containers, with the bytes free there; only of an engine on this machine. */
+  room?: { folder: string; free: number };
   /** Whether steps are kept from the engine's host, as createNetworkRules does it; undefined when it has no image for that. */
   rules?: { caveat?: string | undefined; error?: string };
 }
@@ -49,6 +52,7 @@ export async function inspectEngine(
       rootless: info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false,
       warnings: info.Warnings ?? [],
       ...tried,
+      ...(await roomOf(info.DockerRootDir)),
     };
   } catch (error) {
     return { unreachable: messageOf(error) };
@@ -67,6 +71,12 @@ export async function inspectEngine(
   }
 }
 
+/** Elsewhere, or in a container, its folder is not here: then nobody here can tell. */
+async function roomOf(folder: string | undefined): Promise<Pick<EngineReport, 'room'>> {
+  const found = folder === undefined ? undefined : await statfs(folder).catch(() => undefined);
+  return folder === undefined || found === undefined ? {} : { room: { folder, free: found.bavail * found.bsize } };
+}
+
 async function tryRules(docker: Docker, image: string, blocked: string[]): Promise<NonNullable<EngineReport['rules']>> {
   try {
     const rules = createNetworkRules(docker, {}, { blocked, image: () => Promise.resolve(image) });
@@ -77,6 +87,7 @@ async function tryRules(docker: Docker, image: string, blocked: string[]): Promi
 }
 
 interface EngineInfo {
+  DockerRootDir?: string;
   CgroupVersion?: string;
   CgroupDriver?: string;
   Driver?: string;
