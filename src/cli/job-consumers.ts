@@ -11,6 +11,8 @@ export interface JobConsumersDeps {
   all: () => Promise<string[]>;
   /** `handle` gives back ms after which the ticket is there again, for us or others. */
   consume: (queue: string, handle: (ticket: TicketPayload) => Promise<number | undefined>) => Consumer;
+  /** Whether a job can be run just now; false when soon we are paused for it. */
+  hasRoom: () => Promise<boolean>;
   /** Claims the job and runs it to its end. Throws when it could not be claimed. */
   take: (ticket: TicketPayload) => Promise<void>;
   onError: (message: string) => void;
@@ -33,7 +35,15 @@ const PUT_BACK_MS = 50;
 /** After which one that could not be claimed (Redis takes no writes, the run changes too quickly) is tried again. */
 const UNCLAIMED_MS = 1000;
 
-export function createJobConsumers({ labels, limit, all, consume, take, onError }: JobConsumersDeps): JobConsumers {
+export function createJobConsumers({
+  labels,
+  limit,
+  all,
+  consume,
+  hasRoom,
+  take,
+  onError,
+}: JobConsumersDeps): JobConsumers {
   const consumers = new Map<string, Consumer>();
   const slots = createSlots(limit);
   let paused = false;
@@ -47,6 +57,7 @@ export function createJobConsumers({ labels, limit, all, consume, take, onError 
     if (paused || !slots.enter(queue)) return PUT_BACK_MS;
     gateSoon();
     try {
+      if (!(await hasRoom())) return PUT_BACK_MS;
       await take(ticket);
       return undefined;
     } catch (error) {

@@ -21,6 +21,8 @@ export interface Presence {
   /** To be called with every beat of the leases. */
   beat(): Promise<void>;
   leave(): Promise<void>;
+  /** Whether there is room for a job just now, looked at anew: a disk may fill up between two beats. Without any, it beats. */
+  hasRoom(): Promise<boolean>;
   /** Whether a worker of our name lives beside us (or on another machine, as far as we know). */
   hasDouble(): Promise<boolean>;
 }
@@ -41,15 +43,21 @@ export function createPresence(deps: PresenceDeps): Presence {
     const free = bavail * bsize;
     return free < minFreeBytes ? `only ${Math.floor(free / 1024 ** 2)} MB free on its disk` : undefined;
   }
+  async function beat(): Promise<void> {
+    const drained = (await workers.isDrained(name)) ? 'told to drain' : undefined;
+    const why = drained ?? (await diskTrouble()) ?? (await deps.trouble());
+    // Looked at last: whoever left meanwhile takes no jobs again, and is here no more.
+    if (left) return;
+    if ((why === undefined) !== (paused === undefined)) onPause(why);
+    paused = why;
+    await workers.beat(paused === undefined ? self : { ...self, paused });
+  }
   return {
-    async beat() {
-      const drained = (await workers.isDrained(name)) ? 'told to drain' : undefined;
-      const why = drained ?? (await diskTrouble()) ?? (await deps.trouble());
-      // Looked at last: whoever left meanwhile takes no jobs again, and is here no more.
-      if (left) return;
-      if ((why === undefined) !== (paused === undefined)) onPause(why);
-      paused = why;
-      await workers.beat(paused === undefined ? self : { ...self, paused });
+    beat,
+    async hasRoom() {
+      if ((await diskTrouble()) === undefined) return true;
+      await beat();
+      return false;
     },
     async leave() {
       left = true;

@@ -6,17 +6,17 @@ import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import { createCacheStore } from '../artifacts/cache-store.ts';
 import type { Settings } from '../config/schema.ts';
 import { parseDuration } from '../config/units.ts';
-import { InputError, messageOf } from '../errors.ts';
+import { messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
 import { isRefName } from '../forges/ref-name.ts';
 import { createAllowList } from '../intake/allow-list.ts';
-import { type Deliveries, createDeliveries } from '../intake/deliveries.ts';
+import { createDeliveries } from '../intake/deliveries.ts';
 import { PLANNERS, planFairly } from '../intake/fair-planning.ts';
 import { type PlannerDeps, createPlanner } from '../intake/planner.ts';
 import { openJournal } from '../intake/journal.ts';
 import { createCalm } from '../intake/calm.ts';
 import { createPushes } from '../intake/pushes.ts';
-import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../intake/receive.ts';
+import { createEnqueue, createReceive, isAcceptedDelivery } from '../intake/receive.ts';
 import { createReplan, createTrigger } from '../intake/trigger.ts';
 import { createLogStore } from '../logs/log-store.ts';
 import { type Redis, checkRedis, isRedisAway, isRedisFull } from '../queue/connection.ts';
@@ -30,9 +30,10 @@ import { createRetention } from '../runs/retention.ts';
 import type { RunRecord } from '../runs/run.ts';
 import { createRunService } from '../runs/run-service.ts';
 import { createApp } from '../server/app.ts';
-import { type Metrics, createMetrics } from '../server/metrics.ts';
+import { createMetrics } from '../server/metrics.ts';
 import { startServer } from '../server/start-server.ts';
 import { atMost } from './at-most.ts';
+import { countEnds, countReceipts } from './count-intake.ts';
 import { dataFolder } from './data-folder.ts';
 import { gaugesOf } from './gauges.ts';
 import { createLogger } from './logger.ts';
@@ -116,7 +117,12 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   };
   const planner = createPlanner(planning);
   const deliveries = createDeliveries(quick);
-  const journal = await openJournal<AcceptedDelivery>({ folder: data.journal, maxBytes: JOURNAL_BYTES, onError });
+  const journal = await openJournal({
+    folder: data.journal,
+    isEntry: isAcceptedDelivery,
+    maxBytes: JOURNAL_BYTES,
+    onError,
+  });
   const intake = { deliveries, queues: web.queues, turns: createEventTurns(quick), pushes: createPushes(quick) };
   const enqueue = createEnqueue(intake);
   const replay = (): void => {
@@ -259,31 +265,6 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       for (const redis of [patient, quick, blocking, subscriber]) redis.disconnect();
       log.info('stopped');
     },
-  };
-}
-
-/** Counts deliveries by what became of them. */
-function countEnds(metrics: Metrics, deliveries: Deliveries): Deliveries {
-  return {
-    ...deliveries,
-    async conclude(id, tries, end) {
-      metrics.count('impgem_deliveries_total', { state: end.state });
-      await deliveries.conclude(id, tries, end);
-    },
-  };
-}
-
-/** Counts webhook requests by what was answered. */
-function countReceipts(metrics: Metrics, receive: ReceiveDelivery): ReceiveDelivery {
-  return async (forge, headers, body) => {
-    try {
-      const receipt = await receive(forge, headers, body);
-      metrics.count('impgem_intake_total', { forge, result: receipt.result });
-      return receipt;
-    } catch (error) {
-      metrics.count('impgem_intake_total', { forge, result: error instanceof InputError ? 'refused' : 'unavailable' });
-      throw error;
-    }
   };
 }
 

@@ -145,6 +145,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
         { name: queue, redis: blocking, concurrency: settings.IMPGEM_CONCURRENCY, lockMs: LEASE_MS, onError },
         handle,
       ),
+    hasRoom: () => presence.hasRoom(),
     async take(ticket) {
       const held = await source.claim(ticket);
       if (held) await track(held);

@@ -24,8 +24,10 @@ export interface Journal<Entry> {
   close(): Promise<void>;
 }
 
-export interface JournalOptions {
+export interface JournalOptions<Entry> {
   folder: string;
+  /** What is no entry is left out: in a file that somebody edited, say. Default: whatever is JSON is one. */
+  isEntry?: (value: unknown) => value is Entry;
   /** Bytes on disk, at most. */
   maxBytes: number;
   /** Hears why what a dead server left cannot be taken over; it is tried again. */
@@ -48,7 +50,12 @@ interface Waiting<Entry> {
   failed: (error: unknown) => void;
 }
 
-export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalOptions): Promise<Journal<Entry>> {
+export async function openJournal<Entry>({
+  folder,
+  isEntry = (value): value is Entry => value !== undefined,
+  maxBytes,
+  onError,
+}: JournalOptions<Entry>): Promise<Journal<Entry>> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   let own = '';
   /** Files of ours that exist. */
@@ -125,8 +132,8 @@ export async function openJournal<Entry>({ folder, maxBytes, onError }: JournalO
       try {
         const text = await readFile(file, 'utf8');
         for (const line of text.split('\n')) {
-          const entry = parseLine(line) as Entry | undefined;
-          if (entry === undefined) continue;
+          const entry = parseLine(line);
+          if (!isEntry(entry)) continue;
           entries.push(entry);
           count++;
         }

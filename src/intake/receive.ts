@@ -22,6 +22,12 @@ export interface AcceptedDelivery {
   event: PipelineEvent;
 }
 
+/** Whether a line of the journal is one, as far as its replay depends on it. */
+export function isAcceptedDelivery(value: unknown): value is AcceptedDelivery {
+  const { head, event } = (value ?? {}) as { head?: { id?: unknown }; event?: { repository?: unknown } };
+  return typeof head?.id === 'string' && typeof event?.repository === 'string';
+}
+
 export interface ReceiveDeps {
   forges: Map<ForgeName, Forge>;
   deliveries: Deliveries;

@@ -44,9 +44,17 @@ export function createEventTurns(redis: Redis): EventTurns {
     for (const [repository, turn] of last) if (turn < now) last.delete(repository);
   };
   const keep = async (repository: string, turn: number, reset: boolean): Promise<void> => {
-    const [serving, taken] = await commands.igKeepTurn(1, turnsKey(EVENT_QUEUE), repository, turn, reset ? '1' : '');
-    // Another server started again at 1.
-    if (now - serving > LAST_TURN / 2) last.clear();
+    let answer: [number, number];
+    try {
+      answer = await commands.igKeepTurn(1, turnsKey(EVENT_QUEUE), repository, turn, reset ? '1' : '');
+    } catch (error) {
+      // Its event is not in the queue, and takes a turn again when the journal is replayed: every second, maybe for hours.
+      last.set(repository, Math.min(turn - 1, last.get(repository) ?? 0));
+      throw error;
+    }
+    const [serving, taken] = answer;
+    // Another server started again at 1, or Redis lost what it had.
+    if (serving < now) last.clear();
     else last.set(repository, Math.max(taken, last.get(repository) ?? 0));
     now = serving;
     if (last.size > MOST) forgetPassed();

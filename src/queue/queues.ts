@@ -36,6 +36,8 @@ export interface Queues {
   addTicket(ticket: TicketPayload, options: TicketOptions): Promise<void>;
   /** Whether a ticket of this fence waits or is being served. One that failed makes room for another. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
+  /** Takes a ticket out that waits and is not needed any more; one that is being served stays. */
+  removeTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<void>;
   addStatus(line: string, payload: StatusPayload): Promise<void>;
   /** Whether something of the line waits, is put off or is being served. */
   hasStatus(line: string): Promise<boolean>;
@@ -169,6 +171,9 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
         if (state === 'failed') await queue.remove(ticketId(ticket));
         return state !== 'failed' && state !== 'unknown';
       });
+    },
+    async removeTicket(ticket, labels) {
+      await using(jobQueueName(labels), (queue) => queue.remove(ticketId(ticket)));
     },
     async addStatus(line, payload) {
       // One post at a time of each line; what changes meanwhile is looked at once more afterwards.

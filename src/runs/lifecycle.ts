@@ -95,8 +95,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     for (const job of next.jobs) {
       const before = previous && jobOf(previous, job.id);
       if (job.state === 'pending' && isNewlyReady(previous, next, job.id)) work.push(addTicket(next, job, plan));
-      if (gaveUpTurn(previous, next, job))
-        work.push(deps.turns.giveBack(jobQueueName(specOf(plan, job.id)?.runsOn ?? []), next.repository));
+      if (gaveUpTurn(previous, next, job)) work.push(takeTicketBack(previous, job, plan));
       const isTold = before?.state === job.state && before.reason === job.reason;
       if (!isTold || (job.waitingFor !== before.waitingFor && kindOfWaiting(job.waitingFor) !== undefined))
         work.push(queues.addStatus(deps.statusContext(next, job), { run: next.id, job: job.id }));
@@ -116,6 +115,15 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     const delayMs =
       control.notBefore === undefined ? 0 : Math.max(0, Date.parse(control.notBefore) - Date.parse(now()));
     await queues.addTicket({ run: record.id, job: job.id, fence: control.fence, turn }, { labels, delayMs });
+  };
+
+  /** In a queue of labels that no worker has, it would stay for ever. */
+  const takeTicketBack = async (record: RunRecord, job: Job, plan: Plan): Promise<void> => {
+    const labels = specOf(plan, job.id)?.runsOn ?? [];
+    const control = record.control[job.id];
+    if (!control) return;
+    if (!isNext(record, control)) await deps.turns.giveBack(jobQueueName(labels), record.repository);
+    await queues.removeTicket({ run: record.id, job: job.id, fence: control.fence }, labels);
   };
 
   /** Does what a crash left undone for the present state. */
@@ -272,10 +280,10 @@ function isNext(record: RunRecord, control: JobControl): boolean {
 }
 
 /** Whether a job that waited for its turn ended without it. */
-function gaveUpTurn(previous: RunRecord | undefined, next: RunRecord, job: Job): boolean {
+function gaveUpTurn(previous: RunRecord | undefined, next: RunRecord, job: Job): previous is RunRecord {
   const control = previous?.control[job.id];
   const waited = previous && jobOf(previous, job.id)?.state === 'pending' && control?.readyAt !== undefined;
-  return waited === true && isFinal(job.state) && !isNext(next, control);
+  return waited === true && isFinal(job.state);
 }
 
 function isNewlyReady(previous: RunRecord | undefined, next: RunRecord, id: string): boolean {

@@ -3,7 +3,7 @@ import { InputError } from '../errors.ts';
 import { jobOf } from './lookups.ts';
 import { initialJob } from './machine.ts';
 import type { Plan } from './plan.ts';
-import { type RunRecord, isFinal } from './run.ts';
+import { type Job, type RunRecord, isFinal } from './run.ts';
 import { makeRunId } from './run-id.ts';
 import type { RerunOptions } from './store.ts';
 
@@ -24,12 +24,7 @@ export function rerunOf(
     const previous = jobOf(old, spec.id);
     const first = initialJob(spec);
     if (again.has(spec.id) || !previous) return first;
-    if (!isFinal(previous.state))
-      throw new InputError(
-        'run-not-over',
-        `Job ${previous.name} of run ${old.id} has not ended, so it cannot be kept; wait until it has, or run all of it again`,
-        { status: 409 },
-      );
+    if (!isFinal(previous.state)) throw notOver(old, previous);
     return { ...first, job: { ...previous, reason: previous.reason ?? `kept from run ${old.id}` } };
   });
   // Its place in the concurrency group is the old run's: the new one gets in line itself.
@@ -48,6 +43,11 @@ export function rerunOf(
   return { record, kept };
 }
 
+function notOver(run: RunRecord, job: Job): InputError {
+  const message = `Job ${job.name} of run ${run.id} has not ended, so it cannot be kept; wait until it has, or run all of it again`;
+  return new InputError('run-not-over', message, { status: 409 });
+}
+
 function jobsToRun(old: RunRecord, plan: Plan, which: RerunOptions['jobs']): Set<string> {
   const again = new Set<string>();
   if (which === 'all') for (const spec of plan.jobs) again.add(spec.id);
@@ -56,7 +56,10 @@ function jobsToRun(old: RunRecord, plan: Plan, which: RerunOptions['jobs']): Set
       throw new InputError('nothing-failed', `No job of run ${old.id} failed; run all of it again, or one job`, {
         status: 409,
       });
-    for (const job of old.jobs) if (job.state !== 'succeeded') again.add(job.id);
+    for (const job of old.jobs) {
+      if (!isFinal(job.state)) throw notOver(old, job);
+      if (job.state !== 'succeeded') again.add(job.id);
+    }
   } else {
     if (!plan.jobs.some((spec) => spec.id === which.job))
       throw new InputError('job-unknown', `Run ${old.id} has no job "${which.job}"`, { status: 404 });

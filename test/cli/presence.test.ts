@@ -37,10 +37,12 @@ it('takes no job while the disk is nearly full, says why, and takes them again w
     onPause: (why) => void heard.push(why),
   });
   await presence.beat();
+  expect(await presence.hasRoom()).toBe(true);
   expect(heard).toEqual([]);
   expect(workers.entries.get('w1')).toMatchObject({ labels: ['gpu'] });
   await writeFile(join(folder, 'large'), Buffer.alloc(3 * 1024 ** 2));
-  await presence.beat();
+  // Between two beats.
+  expect(await presence.hasRoom()).toBe(false);
   await presence.beat();
   expect(heard).toEqual(['only 1 MB free on its disk']);
   expect(workers.entries.get('w1')?.paused).toBe('only 1 MB free on its disk');

@@ -1,9 +1,18 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAllowList } from '../../src/intake/allow-list.ts';
 import { createDeliveries } from '../../src/intake/deliveries.ts';
 import { type Journal, openJournal } from '../../src/intake/journal.ts';
-import { type AcceptedDelivery, type ReceiveDelivery, createEnqueue, createReceive } from '../../src/intake/receive.ts';
+import {
+  type AcceptedDelivery,
+  type ReceiveDelivery,
+  createEnqueue,
+  createReceive,
+  isAcceptedDelivery,
+} from '../../src/intake/receive.ts';
 import { createPushes } from '../../src/intake/pushes.ts';
 import { createEventTurns } from '../../src/queue/event-turns.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
@@ -20,6 +29,8 @@ let journal: Journal<AcceptedDelivery>;
 let receive: ReceiveDelivery;
 let isAllowed: (repository: string) => boolean;
 let opened = 0;
+/** As it is in the names of journals. */
+const host = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 
 beforeAll(async () => {
   fixture = await startIntake();
@@ -196,6 +207,18 @@ describe('while Redis is away', () => {
     });
     expect(journal.pending()).toBe(0);
     expect(await events()).toBe(3);
+  });
+
+  it('what is no delivery in a journal that somebody edited holds up no replay', async () => {
+    const folder = join(fixture.folder, `journal-${opened++}`);
+    mkdirSync(folder);
+    const lines = ['null', '5', '{}', '{"head":{}}', JSON.stringify({ head: { id: 'a' }, event: { repository: 'r' } })];
+    writeFileSync(join(folder, `00000001-00000000-${host}-1-0.jsonl`), lines.join('\n'));
+    const edited = await openJournal({ folder, isEntry: isAcceptedDelivery, maxBytes: 20_000 });
+    const replayed: string[] = [];
+    await edited.replay(({ head }) => Promise.resolve(void replayed.push(head.id)));
+    expect(replayed).toEqual(['a']);
+    await edited.close();
   });
 
   it('a full journal refuses, and says that it may be tried again', async () => {

@@ -62,3 +62,25 @@ it('starts at 1 again after the last turn, on all servers', async () => {
   expect(await take(two, 'big')).toBe(3);
   expect(await redis.hgetall(turnsKey(EVENT_QUEUE))).toEqual({ big: '3', other: '2' });
 });
+
+it('what Redis did not take has no turn, however often it is tried', async () => {
+  const turns = createEventTurns(redis);
+  await takeMany(turns, 'big', 3);
+  await redis.config('SET', 'maxmemory', '1');
+  for (let tries = 0; tries < 3; tries++) {
+    const taken = Array.from({ length: 5 }, () => turns.take('big'));
+    for (const { status } of await Promise.allSettled(taken.map(({ kept }) => kept))) expect(status).toBe('rejected');
+  }
+  await redis.config('SET', 'maxmemory', '0');
+  expect(await take(turns, 'big')).toBe(4);
+});
+
+it('forgets with Redis what was taken before', async () => {
+  const turns = createEventTurns(redis);
+  await takeMany(turns, 'big', 50);
+  await createTurns(redis).serve(EVENT_QUEUE, 40);
+  await take(turns, 'big');
+  await redis.flushall();
+  await take(turns, 'other');
+  expect(await take(turns, 'big')).toBe(1);
+});

@@ -60,6 +60,7 @@ function startWorker({
           return again;
         },
       ),
+    hasRoom: () => Promise.resolve(true),
     async take(ticket) {
       await take(ticket);
       heard.emit('taken', ticket.run);

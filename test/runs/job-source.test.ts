@@ -72,6 +72,7 @@ describe('a Redis that takes no writes for a while', () => {
           { name, redis: blocking, concurrency: 1, lockMs: 15_000, onError: () => undefined },
           handle,
         ),
+      hasRoom: () => Promise.resolve(true),
       async take(ticket) {
         const held = await source.claim(ticket);
         await held?.end(SUCCEEDED);

@@ -464,6 +464,21 @@ describe('turns', () => {
     expect(await turnOfNext()).toBe(3);
   });
 
+  it('and its tickets, also in a queue of labels that nobody serves, but not of what runs', async () => {
+    const run = newRun(planOf(jobSpec('free'), jobSpec('later'), { ...jobSpec('bound'), runsOn: ['nobody-has'] }));
+    await lifecycle.start(run);
+    await lifecycle.claim(run.id, 'free', 0, 'w1');
+    const kept = async () => [
+      ...(await redis.zrange('impgem:jobs:prioritized', 0, '-1')),
+      ...(await redis.zrange('impgem:jobs-nobody-has:prioritized', 0, '-1')),
+    ];
+    expect(await kept()).toEqual(['free', 'later', 'bound'].map((job) => `${run.id}.${job}.0`));
+    await lifecycle.cancel(run.id, 'cancelled by a user');
+    await lifecycle.end(run.id, 'free', 1, [], succeeded);
+    expect(await kept()).toEqual([`${run.id}.free.0`]);
+    expect(await queues.labelled.forgetUnused(-1)).toEqual(['jobs-nobody-has']);
+  });
+
   it('what a person asked to be run again goes before what waits', async () => {
     const run = newRun(planOf(jobSpec('old')));
     await lifecycle.start(run);

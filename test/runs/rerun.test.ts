@@ -30,6 +30,14 @@ describe('a re-run of one job', () => {
     expect(() => rerunOf(waiting, plan, { jobs: { job: 'build' } }, LATER)).toThrow(refusal);
   });
 
+  it('nor are those made that failed, while another has not ended: it would run twice at once', () => {
+    const refusal = expect.objectContaining({ code: 'run-not-over', status: 409 }) as Error;
+    const running = end(claim(begin(), 'lint'), 'build', 'failed');
+    expect(() => rerunOf(running, plan, { jobs: 'failed' }, LATER)).toThrow(refusal);
+    const over = end(running, 'lint', 'succeeded');
+    expect(rerunOf(over, plan, { jobs: 'failed' }, LATER).kept).toEqual(['lint']);
+  });
+
   it('is made as soon as those have ended, though what runs again has not', () => {
     const run = claim(end(begin(), 'lint', 'succeeded'), 'build');
     const { record, kept } = rerunOf(run, plan, { jobs: { job: 'build' } }, LATER);

@@ -1,0 +1,30 @@
+/** What the metrics say of deliveries: how they were answered, and what became of them. */
+import { InputError } from '../errors.ts';
+import type { Deliveries } from '../intake/deliveries.ts';
+import type { ReceiveDelivery } from '../intake/receive.ts';
+import type { Metrics } from '../server/metrics.ts';
+
+/** Counts deliveries by what became of them. */
+export function countEnds(metrics: Metrics, deliveries: Deliveries): Deliveries {
+  return {
+    ...deliveries,
+    async conclude(id, tries, end) {
+      metrics.count('impgem_deliveries_total', { state: end.state });
+      await deliveries.conclude(id, tries, end);
+    },
+  };
+}
+
+/** Counts webhook requests by what was answered. */
+export function countReceipts(metrics: Metrics, receive: ReceiveDelivery): ReceiveDelivery {
+  return async (forge, headers, body) => {
+    try {
+      const receipt = await receive(forge, headers, body);
+      metrics.count('impgem_intake_total', { forge, result: receipt.result });
+      return receipt;
+    } catch (error) {
+      metrics.count('impgem_intake_total', { forge, result: error instanceof InputError ? 'refused' : 'unavailable' });
+      throw error;
+    }
+  };
+}
