@@ -28,21 +28,32 @@ const TURN = 'ig:sweep-turn';
 /** Sweeps soon after the start and every hour, until the signal aborts. */
 export async function keepSweeping(deps: SweepingDeps, signal: AbortSignal): Promise<void> {
   const pause = (ms: number): Promise<unknown> => sleep(ms, undefined, { signal, ref: false }).catch(() => undefined);
+  const onError = (message: string): void => {
+    if (!signal.aborted) deps.onError(message);
+  };
   await pause(FIRST_MS);
   while (!signal.aborted) {
-    await sweep(deps).catch((error: unknown) => {
-      if (!signal.aborted) deps.onError(`sweep: ${messageOf(error)}`);
-    });
+    await sweepOnce({ ...deps, onError }).catch((error: unknown) => onError(`sweep: ${messageOf(error)}`));
     await pause(EVERY_MS);
   }
 }
 
-async function sweep({ redis, queues, retention, artifacts, caches, metrics, log }: SweepingDeps): Promise<void> {
+/** One sweep, unless a server had it lately. A part that fails is told of, and the others free what they can. */
+export async function sweepOnce(deps: SweepingDeps): Promise<void> {
+  const { redis, queues, retention, artifacts, caches, metrics, log } = deps;
   if ((await redis.set(TURN, '1', 'PX', EVERY_MS / 2, 'NX')) === null) return;
-  await queues.labelled.forgetUnused();
-  const runs = await retention.sweep();
+  const part = (what: string, task: () => Promise<number>): Promise<number> =>
+    task().catch((error: unknown) => {
+      deps.onError(`sweep of ${what}: ${messageOf(error)}`);
+      return 0;
+    });
+  await part('queues', async () => (await queues.labelled.forgetUnused()).length);
+  const runs = await part('runs', () => retention.sweep());
   // After the runs: what only those that went have named goes in the same sweep.
-  const freed = { artifacts: await artifacts.sweep(), caches: await caches.sweep() };
+  const freed = {
+    artifacts: await part('artifacts', () => artifacts.sweep()),
+    caches: await part('caches', () => caches.sweep()),
+  };
   for (const [kind, bytes] of Object.entries(freed)) metrics.count('impgem_freed_bytes_total', { kind }, bytes);
   if (runs + freed.artifacts + freed.caches > 0) log.info({ runs, freed }, 'removed what is past its time');
 }
