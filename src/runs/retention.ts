@@ -16,7 +16,7 @@ export interface Belongings {
 
 export interface RetentionDeps {
   store: Pick<RedisRunStore, 'remove' | 'isListed'>;
-  archive: Pick<FileArchive, 'ids' | 'record' | 'remove'>;
+  archive: Pick<FileArchive, 'ids' | 'record' | 'has' | 'remove'>;
   /** By what they are called in the metrics. */
   belongings: Record<string, Belongings>;
   limits: { runs: number; ageMs?: number };
@@ -70,8 +70,9 @@ export function createRetention(deps: RetentionDeps): Retention {
     if (archived.size === 0) return;
     for (const [kind, things] of Object.entries(belongings))
       for (const id of await things.runs()) {
-        if (!isRunId(id) || archived.has(id) || now - timeOfRunId(id) < LEAST_MS || (await store.isListed(id)))
-          continue;
+        if (!isRunId(id) || archived.has(id) || now - timeOfRunId(id) < LEAST_MS) continue;
+        // A part of the archive that cannot be read names no run, and has them all the same.
+        if ((await store.isListed(id)) || (await archive.has(id))) continue;
         await things.remove(id);
         deps.onRemoved(kind, id);
       }

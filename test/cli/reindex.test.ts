@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -74,8 +74,14 @@ it('impgem reindex: the same lists and numbers after Redis lost everything', asy
   }
   const before = await lists();
   const repositories = await store.repositories();
+  // One file that is damaged does not keep the others from being listed.
   const damaged = makeRunId('2026-01-01T00:00:00Z', 'damaged');
   await writeFile(join(folder.path, 'runs', damaged.slice(0, 4), `${damaged}.json`), '{"id":');
+  // Neither does what somebody put there, or a file that is JSON and no run.
+  await writeFile(join(folder.path, 'runs/README.txt'), 'x');
+  await mkdir(join(folder.path, 'runs', damaged.slice(0, 4), `${makeRunId('2026-01-01T00:00:00Z', 'folder')}.json`));
+  const strange = makeRunId('2026-01-01T00:00:00Z', 'strange');
+  await writeFile(join(folder.path, 'runs', strange.slice(0, 4), `${strange}.json`), '{}\n');
   await client.flushall();
   const reindex = startProcess('reindex', {
     PATH: process.env['PATH'] ?? '',

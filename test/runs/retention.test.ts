@@ -1,4 +1,4 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rename, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -304,5 +304,19 @@ describe('logs and artifacts of no run', () => {
     await archive.remove(one.id);
     await retention().sweep();
     expect(removed).toEqual([]);
+  });
+
+  it('stay when the part of the archive that their run is in cannot be read', async () => {
+    const [old] = [await runOf(40), await runOf(20)];
+    const part = join(folder, 'runs', old.id.slice(0, 4));
+    await rename(part, `${part}.away`);
+    await symlink(old.id.slice(0, 4), part);
+    // Redis was lost, and the lists could not be rebuilt with it.
+    await redis.flushall();
+    const told: string[] = [];
+    const archive = createArchive(join(folder, 'runs'), (message) => told.push(message));
+    await retention({}, { archive }).sweep();
+    expect(removed).toEqual([]);
+    expect(told).toEqual([expect.stringContaining(`${part} cannot be read`)]);
   });
 });
