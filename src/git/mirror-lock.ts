@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { InfrastructureError } from '../errors.ts';
+import { InfrastructureError, diskError, systemCode } from '../errors.ts';
 import { processStart } from '../process-start.ts';
+import { MIRRORS, makeFolder } from './mirror.ts';
 import { cancelled } from './run-git.ts';
 
 const POLL_MS = 20;
@@ -22,9 +23,9 @@ export function createMirrorLock(options: { staleMs: number }) {
   async function acquire(file: string, signal: AbortSignal | undefined): Promise<boolean> {
     let waited = false;
     const own = `${file}.${randomUUID()}`;
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(own, me);
+    await makeFolder(dirname(file));
     try {
+      await writeFile(own, me);
       const deadline = performance.now() + 2 * options.staleMs;
       while (!(await taken(own, file))) {
         waited = true;
@@ -37,6 +38,8 @@ export function createMirrorLock(options: { staleMs: number }) {
         else await delay(POLL_MS);
       }
       return waited;
+    } catch (error) {
+      throw diskError(MIRRORS, error);
     } finally {
       await rm(own, { force: true });
     }
@@ -45,6 +48,7 @@ export function createMirrorLock(options: { staleMs: number }) {
   /**
    * Runs `task` while no one else runs one for the same file; `waited` says whether someone did just before. ImpGemError
    * `git-cancelled` as soon as the signal aborts while others are before it; from then on it is the task's to heed.
+   * InfrastructureError `git-busy`, `disk-full`, `disk-error`.
    */
   return async function withLock<T>(
     file: string,
@@ -92,8 +96,8 @@ async function taken(own: string, file: string): Promise<boolean> {
     await link(own, file);
     return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw new InfrastructureError('git-lock-failed', `The mirror lock ${file} cannot be made`, { cause: error });
+    if (systemCode(error) === 'EEXIST') return false;
+    throw diskError(MIRRORS, error);
   }
 }
 

@@ -1,9 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { access, mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { InputError } from '../errors.ts';
+import { InputError, diskError } from '../errors.ts';
 import { parseRepository } from '../runs/event.ts';
+
+/** What a failing disk is said to have failed at. */
+export const MIRRORS = 'the mirrors';
 
 /** Folder of the bare mirror of `forge/owner/name`. Throws InputError `repository-invalid`. */
 export function mirrorPath(folder: string, repository: string): string {
@@ -20,11 +23,14 @@ export function mirrorRef(ref: string): string {
   return `refs/impgem/${createHash('sha256').update(ref).digest('hex').slice(0, 40)}`;
 }
 
-/** Makes the mirror unless it exists: four files, by hand, for a git process less on the way of a first push. */
+/**
+ * Makes the mirror unless it exists: four files, by hand, for a git process less on the way of a first push.
+ * InfrastructureError `disk-full` or `disk-error` when the disk fails.
+ */
 export async function ensureMirror(mirror: string, sha?: string): Promise<void> {
   if (await isThere(join(mirror, 'HEAD'))) return;
-  await mkdir(join(mirror, 'objects/pack'), { recursive: true });
-  await mkdir(join(mirror, 'refs'), { recursive: true });
+  await makeFolder(join(mirror, 'objects/pack'));
+  await makeFolder(join(mirror, 'refs'));
   await writeWhole(join(mirror, 'config'), repositoryConfig({ bare: true, sha256: sha?.length === 64 }));
   // HEAD last: its presence says that the rest is there.
   await writeWhole(join(mirror, 'HEAD'), 'ref: refs/heads/none\n');
@@ -38,12 +44,27 @@ export async function setObjectFormat(mirror: string, sha256: boolean): Promise<
   return true;
 }
 
-/** Whoever is killed here leaves no file that is there and empty: git would take the mirror for no repository for ever. */
+/**
+ * Whoever is killed here leaves no file that is there and empty: git would take the mirror for no repository for ever.
+ * InfrastructureError `disk-full` or `disk-error`.
+ */
 export async function writeWhole(file: string, text: string): Promise<void> {
   // By this ending git knows that it is no ref, should it be left here.
   const fresh = `${file}.${randomUUID()}.lock`;
-  await writeFile(fresh, text);
-  await rename(fresh, file);
+  try {
+    await writeFile(fresh, text);
+    await rename(fresh, file);
+  } catch (error) {
+    await rm(fresh, { force: true }).catch(() => undefined); // The first error says what is wrong.
+    throw diskError(MIRRORS, error);
+  }
+}
+
+/** With those above it; one that is there already stays. InfrastructureError `disk-full` or `disk-error`. */
+export async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw diskError(MIRRORS, error);
+  });
 }
 
 /** There, with something in it: a loss of power may leave a file that was just renamed empty. */
