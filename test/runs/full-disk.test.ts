@@ -6,6 +6,7 @@ import { createArtifactStore } from '../../src/artifacts/artifact-store.ts';
 import { createArchive } from '../../src/runs/archive.ts';
 import { newRecord } from '../../src/runs/new-record.ts';
 import { makeRunId } from '../../src/runs/run-id.ts';
+import type { RunRecord } from '../../src/runs/run.ts';
 import { jobSpec, planOf, pushEvent } from '../support/plans.ts';
 import { smallDisk } from '../support/small-disk.ts';
 
@@ -21,7 +22,7 @@ it('a run that a full disk does not take is not in the archive, and is taken onc
   const createdAt = '2026-01-01T00:00:00.000Z';
   const plan = planOf(jobSpec('a'));
   const id = makeRunId(createdAt, 'test');
-  const record = newRecord({
+  const made = newRecord({
     id,
     event: pushEvent(),
     sha: 'a'.repeat(40),
@@ -30,6 +31,7 @@ it('a run that a full disk does not take is not in the archive, and is taken onc
     plan,
     createdAt,
   });
+  const record: RunRecord = { ...made, state: 'succeeded', endedAt: createdAt };
   await archive.write(record, plan);
   await archive.remove(id);
   await disk.fill(16 * 1024);
