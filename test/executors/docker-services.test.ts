@@ -81,3 +81,18 @@ it.each([
   const starting = job.sandbox.startService({ name: 'hostile', image, env: {} }, recordOutput(), { signal });
   await expect(starting).rejects.toMatchObject({ code: 'image-workdir' });
 });
+
+it('with a script find bash where the image keeps it, or say that it has none', async () => {
+  const run = 'echo "$BASH_VERSINFO" "$#"; [[ a == a ]] && echo "$GREETING"';
+  const start = async (image: string) => {
+    const output = recordOutput();
+    const service = { name: 'scripted', image, env: { GREETING: 'hello' }, run };
+    const { ended } = await job.sandbox.startService(service, output, { signal });
+    return { code: await ended, text: output.text() };
+  };
+  expect(await start(await imageOf('mv /bin/bash /usr/local/bin/bash'))).toEqual({ code: 0, text: '5 0\nhello\n' });
+  expect(await start(await imageOf('rm /bin/bash'))).toEqual({
+    code: 127,
+    text: 'This image has no bash, which the run of a service needs\n',
+  });
+});

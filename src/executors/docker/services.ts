@@ -13,6 +13,7 @@ import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import { runExec } from './run-exec.ts';
 import { networkName, type Slot } from './slot.ts';
+import { startError } from './step-container.ts';
 
 const KILLED = 137;
 
@@ -61,13 +62,23 @@ export async function openService(
   if (workdir !== undefined) await checkWorkdir(parts.docker, container.id, workdir, image);
   await beforeStart(container.id);
   const end = parts.events.watch(container.id);
-  await engineCall(`start the service ${service.name}`, () => container.start());
+  try {
+    await container.start();
+  } catch (error) {
+    end.forget();
+    throw startError(error, image, `start the service ${service.name}`);
+  }
   return { containerId: container.id, ended: followService(parts, container.id, output, end) };
 }
 
-/** The script as an argument: a service has no folder of its own. */
+const NO_BASH = 'This image has no bash, which the run of a service needs';
+
+/** The script as an argument: a service has no folder of its own. Bash is where a step finds it: see entry.ts. */
 function scriptCommand(script: string): string[] {
-  return [...shellCommand('bash', '-c'), script];
+  const [bash = '', ...options] = shellCommand('bash', '-c');
+  const find = `[ -x ${bash} ] && set -- ${bash} || set -- "$(command -v bash)"`;
+  const refuse = `if [ -z "$1" ]; then echo '${NO_BASH}'; exit 127; fi`;
+  return ['/bin/sh', '-c', `${find}; ${refuse}; exec "$1" ${options.join(' ')} "$0"`, script];
 }
 
 /** Takes a service's output from its first byte to its end; gives its exit code. */

@@ -137,10 +137,10 @@ function sharedFolders(slot: Slot, folder: string): MountedFolders {
 }
 
 /** InputError `image-without-shell` when that is why a container does not start. */
-export function startError(error: unknown, image: string): ImpGemError {
+export function startError(error: unknown, image: string, what = `start a container of ${image}`): ImpGemError {
   if (/exec: .*\/bin\/sh.*no such file/i.test(sentenceOf(error)))
     return new InputError('image-without-shell', `The image ${image} has no /bin/sh; steps need one`, { cause: error });
-  return engineError(error, `start a container of ${image}`);
+  return engineError(error, what);
 }
 
 /** No step comes: the entry process ends by itself. The container belongs to the slot. */
