@@ -96,3 +96,19 @@ it('with a script find bash where the image keeps it, or say that it has none', 
     text: 'This image has no bash, which the run of a service needs\n',
   });
 });
+
+it('whose image cannot run at all say what is wrong with it, and are no failure of the engine', async () => {
+  const start = (image: string) =>
+    job.sandbox.startService({ name: 'bad', image, env: {} }, recordOutput(), { signal });
+  const empty = `impgem-test-empty-${randomBytes(6).toString('hex')}`;
+  await execa('docker', ['import', '-', empty], { input: Buffer.alloc(1024) });
+  onTestFinished(async () => {
+    await execa('docker', ['rmi', '-f', empty]);
+  });
+  await expect(start(empty)).rejects.toMatchObject({ name: 'InputError', code: 'image-without-command' });
+  await expect(start(await imageOf('true', 'USER ghost', 'CMD ["true"]'))).rejects.toMatchObject({
+    name: 'InputError',
+    code: 'image-user-unknown',
+    message: expect.stringContaining('no user ghost'),
+  });
+});

@@ -39,7 +39,9 @@ function withoutEngine(settings: Settings, reason: string): Finding {
   const host = settings.DOCKER_HOST ?? 'unix:///var/run/docker.sock';
   const message = `no Docker engine answers at ${host}: ${reason}`;
   if (settings.IMPGEM_EXECUTOR !== 'docker') return { what: 'docker engine', state: 'skipped', message };
-  const advice = 'Start one, set DOCKER_HOST to where it is, or set IMPGEM_EXECUTOR=sandbox.';
+  const advice = /certificate|TLS|\.pem/.test(reason)
+    ? 'Correct DOCKER_HOST, DOCKER_CERT_PATH or DOCKER_TLS_VERIFY as it says.'
+    : 'Start one, set DOCKER_HOST to where it is, or set IMPGEM_EXECUTOR=sandbox.';
   return { what: 'docker engine', state: 'failed', message, advice };
 }
 

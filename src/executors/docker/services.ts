@@ -1,11 +1,11 @@
 /** Services of a job: containers on its network, found by name, their output kept by the engine. */
 import { join } from 'node:path';
-import { ImpGemError } from '../../errors.ts';
+import { ImpGemError, InputError } from '../../errors.ts';
 import { serviceEnded, serviceNotReady } from '../service-failures.ts';
 import type { Output, Service, ServiceTask, StartOptions } from '../executor.ts';
 import { environmentOf, shellCommand } from '../shell.ts';
 import { bindsOf, containerOptions } from './container-spec.ts';
-import { engineCall } from './engine.ts';
+import { engineError, sentenceOf } from './engine.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { followEngineLog } from './engine-log.ts';
 import { checkWorkdir, readWorkdir } from './image-workdir.ts';
@@ -39,7 +39,7 @@ export async function openService(
   const user = service.run === undefined ? undefined : parts.options.runAs;
   const workdir = service.run === undefined ? await readWorkdir(parts.docker, image) : undefined;
   const files = slot.volumes ?? { workspace: join(slot.folder, 'workspace'), home: join(slot.folder, 'home') };
-  const container = await engineCall(`create the service ${service.name}`, () =>
+  const container = await creating(service, image, () =>
     parts.docker.createContainer(
       containerOptions({
         image,
@@ -69,6 +69,17 @@ export async function openService(
     throw startError(error, image, `start the service ${service.name}`);
   }
   return { containerId: container.id, ended: followService(parts, container.id, output, end) };
+}
+
+async function creating<T>(service: ServiceTask, image: string, create: () => Promise<T>): Promise<T> {
+  try {
+    return await create();
+  } catch (error) {
+    if (!/no command specified/i.test(sentenceOf(error)))
+      throw engineError(error, `create the service ${service.name}`);
+    const message = `The image ${image} has no command of its own: give the service ${service.name} a run`;
+    throw new InputError('image-without-command', message, { cause: error });
+  }
 }
 
 const NO_BASH = 'This image has no bash, which the run of a service needs';

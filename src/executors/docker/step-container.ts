@@ -136,10 +136,15 @@ function sharedFolders(slot: Slot, folder: string): MountedFolders {
   };
 }
 
-/** InputError `image-without-shell` when that is why a container does not start. */
+/** InputError `image-without-shell`, `image-user-unknown` when that is why a container does not start. */
 export function startError(error: unknown, image: string, what = `start a container of ${image}`): ImpGemError {
   if (/exec: .*\/bin\/sh.*no such file/i.test(sentenceOf(error)))
     return new InputError('image-without-shell', `The image ${image} has no /bin/sh; steps need one`, { cause: error });
+  const [, user] = /unable to find user ([^\s:]+)/.exec(sentenceOf(error)) ?? [];
+  if (user !== undefined)
+    return new InputError('image-user-unknown', `The image ${image} has no user ${user}, which it is to run as`, {
+      cause: error,
+    });
   return engineError(error, what);
 }
 
