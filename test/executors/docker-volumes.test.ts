@@ -1,5 +1,6 @@
 /** An engine that does not share our disk: files go in and out of volumes, the engine keeps the output. */
 import { execa } from 'execa';
+import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -56,6 +57,25 @@ it('brings files both ways, links as links and modes without setuid, with the ob
   await rm(mirror.folder, { recursive: true, force: true });
   await executor.close();
   expect(await bench.leftovers()).toEqual([]);
+});
+
+it('has the files of the job alone, not what its image has in their place', async () => {
+  const image = `impgem-test-stale:${randomBytes(6).toString('hex')}`;
+  const dockerfile = `FROM ${BASE_IMAGE}
+    RUN mkdir -p /workspace /impgem/home /impgem/objects && touch /workspace/stale.o /impgem/home/.npmrc /impgem/objects/old`;
+  await execa('docker', ['build', '-q', '-t', image, '-'], { input: dockerfile, env: { DOCKER_BUILDKIT: '0' } });
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, image);
+  try {
+    await writeFile(join(job.context.folder, 'workspace/file'), '');
+    expect(
+      (await job.run('ls -A /workspace /impgem/home /impgem/objects; touch /impgem/objects/x || true')).text,
+    ).toMatch(/^\/impgem\/home:\n\n\/impgem\/objects:\n\n\/workspace:\nfile\n.*Read-only file system\n$/);
+  } finally {
+    await job.close();
+    await executor.close();
+    await execa('docker', ['rmi', '-f', image]);
+  }
 });
 
 it('takes nothing away when the worker looks at the files before the first step, as for a cache', async () => {

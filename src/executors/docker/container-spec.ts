@@ -90,10 +90,16 @@ export interface MountedFolders {
 
 export function bindsOf(folders: MountedFolders): string[] {
   return [
-    `${folders.workspace}:${STEP_PATHS.workspace}`,
-    `${folders.home}:${STEP_PATHS.home}`,
-    ...(folders.step === undefined ? [] : [`${folders.step}:${STEP_PATHS.step}`]),
-    ...(folders.control === undefined ? [] : [`${folders.control}:${CONTROL}`]),
-    ...(folders.objects === undefined ? [] : [`${folders.objects}:${STEP_PATHS.objects}:ro`]),
+    bindOf(folders.workspace, STEP_PATHS.workspace),
+    bindOf(folders.home, STEP_PATHS.home),
+    ...(folders.step === undefined ? [] : [bindOf(folders.step, STEP_PATHS.step)]),
+    ...(folders.control === undefined ? [] : [bindOf(folders.control, CONTROL)]),
+    ...(folders.objects === undefined ? [] : [bindOf(folders.objects, STEP_PATHS.objects, 'ro')]),
   ];
+}
+
+/** `source`: a host folder, or the name of a volume, which would begin with what the image has in its place. */
+export function bindOf(source: string, target: string, ...options: 'ro'[]): string {
+  const all = source.startsWith('/') ? options : [...options, 'nocopy'];
+  return [source, target, ...(all.length === 0 ? [] : [all.join(',')])].join(':');
 }

@@ -10,6 +10,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { InfrastructureError, InputError, systemCode } from '../../errors.ts';
 import { STEP_PATHS } from '../executor.ts';
+import { bindOf } from './container-spec.ts';
 import { engineCall, engineError } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
@@ -37,9 +38,9 @@ export async function createVolumes(
 /** What the holder mounts: files go in and out through it. */
 export function holderBinds(volumes: SlotVolumes): string[] {
   return [
-    `${volumes.workspace}:${STEP_PATHS.workspace}`,
-    `${volumes.home}:${STEP_PATHS.home}`,
-    `${volumes.objects}:${STEP_PATHS.objects}`,
+    bindOf(volumes.workspace, STEP_PATHS.workspace),
+    bindOf(volumes.home, STEP_PATHS.home),
+    bindOf(volumes.objects, STEP_PATHS.objects),
   ];
 }
 
