@@ -2,11 +2,11 @@ import { execa } from 'execa';
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { conformance } from './conformance.ts';
-import { openJob, recordOutput, taskOf } from './conformance/job.ts';
+import { openJob, recordOutput, taskOf, type TestJob } from './conformance/job.ts';
 
 let bench: EngineBench;
 beforeAll(async () => {
@@ -68,6 +68,72 @@ it.each([
     await executor.close();
     await execa('docker', ['rmi', '-f', image]);
   }
+});
+
+describe('an image that lacks what holds a job or a step', () => {
+  const image = `impgem-test-bare:${randomBytes(6).toString('hex')}`;
+  afterEach(() => execa('docker', ['rmi', '-f', image]));
+
+  async function withJob(
+    lines: string,
+    of: string,
+    use: (job: TestJob) => Promise<void>,
+    runAs?: string,
+  ): Promise<void> {
+    const input = `FROM ${BASE_IMAGE}\n${lines}\n`;
+    await execa('docker', ['build', '-q', '-t', image, '-'], { input, env: { DOCKER_BUILDKIT: '0' } });
+    const executor = await createDockerExecutor({ ...bench.options, ...(runAs === undefined ? {} : { runAs }) });
+    const job = await openJob(executor, of);
+    try {
+      await use(job);
+    } finally {
+      await job.close();
+      await executor.close();
+    }
+  }
+
+  it.each(['/opt/bin', ''])('finds its own programs when the PATH is "%s", which the step sees as it is', (path) =>
+    withJob(
+      `ENV PATH="${path}"`,
+      image,
+      async (job) => {
+        const seen = { exit: { code: 0 }, text: `[${path}]\n` };
+        expect(await job.run('echo "[$PATH]"; : >mine', { shell: 'sh' })).toMatchObject(seen);
+        expect(await job.run('echo "[$PATH]"', { env: { 'an-odd-name': 'x' } })).toMatchObject(seen);
+      },
+      '1234:5678',
+    ),
+  );
+
+  it('says that it has no chown', () =>
+    withJob(
+      'RUN rm -f /bin/chown /usr/bin/chown',
+      image,
+      async (job) => {
+        const error = { name: 'InputError', message: expect.stringContaining(`${image} has no chown`) };
+        await expect(job.run('true')).rejects.toMatchObject(error);
+      },
+      '1234:5678',
+    ));
+
+  it('says that it has no sleep, and that the engine is not to blame', () =>
+    withJob('RUN rm -f /bin/sleep /usr/bin/sleep', image, async (job) => {
+      const message = `The image ${image} cannot hold the job: it has no \`sleep\` that can be run`;
+      await expect(job.run('true')).rejects.toMatchObject({ name: 'InputError', message });
+    }));
+
+  it('says that it has no cat', () =>
+    withJob('RUN rm -f /bin/cat /usr/bin/cat', BASE_IMAGE, async (job) => {
+      const text = 'The image of this step has no `cat` that can be run; steps need one\n';
+      expect(await job.run('echo x', { image })).toMatchObject({ exit: { code: 127 }, text });
+    }));
+
+  it('says that the limits allow no process', () =>
+    withJob('', BASE_IMAGE, async (job) => {
+      const { exit, text } = await job.run('echo x', { limits: { pids: 1 } });
+      expect(exit.code).toBe(2);
+      expect(text).toMatch(/^No process could be started for the script \(exit code 2\): .*"limits"/);
+    }));
 });
 
 it('leaves nothing on the engine', async () => {

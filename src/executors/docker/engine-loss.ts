@@ -2,7 +2,7 @@
  * An engine that dies under a job is not the job's failure: what it was asked for then is told as ExecutorLostError, and
  * the job is carried on or started over when the engine is back.
  */
-import { ExecutorLostError, ImpGemError } from '../../errors.ts';
+import { ExecutorLostError, ImpGemError, InputError } from '../../errors.ts';
 import type { AdoptedJob, Exit, JobSandbox } from '../executor.ts';
 import { engineError, isGone, isUnreachable } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
@@ -21,7 +21,8 @@ export function tellEngineLoss(parts: ExecutorParts, holderId: string, job: Adop
   };
   const toldExit = async (call: Promise<Exit>): Promise<Exit> => {
     const exit = await told(call);
-    if (exit.code === KILLED && exit.reason === undefined && !(await told(isRunning(parts, holderId)))) throw ended();
+    if (exit.code === KILLED && exit.reason === undefined && !(await told(isRunning(parts, holderId))))
+      throw await endOf(parts, holderId);
     return exit;
   };
   const { sandbox } = job;
@@ -58,7 +59,7 @@ async function lossBehind(parts: ExecutorParts, holderId: string, error: unknown
     return new ExecutorLostError('the container of a step was removed', { gone: true, cause: ours });
   if (!ours.code.startsWith('engine-')) return error;
   try {
-    return (await isRunning(parts, holderId)) ? ours : ended(ours);
+    return (await isRunning(parts, holderId)) ? ours : await endOf(parts, holderId, ours);
   } catch (failure) {
     return isUnreachable(failure) ? unreachable(failure) : ours;
   }
@@ -77,6 +78,21 @@ function unreachable(cause: unknown): ExecutorLostError {
   return new ExecutorLostError('the Docker engine does not answer', { gone: false, cause });
 }
 
-function ended(cause?: unknown): ExecutorLostError {
+/** The holder ends with its engine, or at once where its image lacks what it holds the job with: the image's own failure. */
+async function endOf({ docker }: Pick<ExecutorParts, 'docker'>, holderId: string, cause?: unknown): Promise<Error> {
+  const holder = await docker
+    .getContainer(holderId)
+    .inspect()
+    .catch((error: unknown) => {
+      if (isGone(error)) return undefined;
+      throw engineError(error, 'ask how a container ended');
+    });
+  const code = holder?.State.ExitCode;
+  if (holder && (code === 126 || code === 127))
+    return new InputError(
+      'image-without-sleep',
+      `The image ${holder.Config.Image} cannot hold the job: it has no \`sleep\` that can be run`,
+      { cause },
+    );
   return new ExecutorLostError('the Docker engine ended the containers of the job', { gone: true, cause });
 }

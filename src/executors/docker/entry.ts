@@ -17,18 +17,27 @@ export const CONTROL = '/impgem/control';
 /** Written when its commands have come. */
 export const SCRIPT = `${CONTROL}/script`;
 
+/** Before what is ours in an image, which may have any PATH: the image's own comes first. */
+export const USUAL_PATH = 'PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
 /**
  * Output goes through a pipe and `cat` to a file, not straight to the file: scripts write to /dev/stderr by name, and
  * opening a file by that name would truncate it. TERM is for the script alone, so `cat` lives on to copy its last words.
  * The file is open before anything of the step can run, which may put a link, a pipe or a folder in its place.
+ * Without `cat` it ends before it could take a script; the PATH is changed for `cat` alone.
  */
 export const ENTRY_TO_FILE: Entry = {
-  command: ['/bin/sh', '-c', `exec 3>>${CONTROL}/log; sh 2>&1 3>&- | (trap '' TERM; exec cat >&3 3>&-)`],
+  command: [
+    '/bin/sh',
+    '-c',
+    `exec 3>>${CONTROL}/log; set -- "$PATH"; ${USUAL_PATH}; command -v cat >/dev/null || exit 127; PATH=$1
+/bin/sh 2>&1 3>&- | (trap '' TERM; ${USUAL_PATH}; exec cat >&3 3>&-)`,
+  ],
   processes: 3,
 };
 
 /** Output goes to the engine, through one pipe so that its order is kept. */
-export const ENTRY_TO_ENGINE: Entry = { command: ['/bin/sh', '-c', 'exec sh 2>&1'], processes: 1 };
+export const ENTRY_TO_ENGINE: Entry = { command: ['/bin/sh', '-c', 'exec /bin/sh 2>&1'], processes: 1 };
 
 /** Ends every process of a container but the entry's own: TERM reaches the whole tree, daemons included. */
 export const TERMINATE_ALL = ['/bin/sh', '-c', 'kill -s TERM -- -1'] as const;
@@ -50,7 +59,8 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
   const words = taskCommand(task, SCRIPT);
   const bash = task.shell === 'bash' ? words.lastIndexOf(BASH) : -1;
   const command = words.map((word, at) => (at === bash ? '"$1"' : quote(word))).join(' ');
-  const wrapper = odd.length > 0 ? `env ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
+  const wrapper =
+    odd.length > 0 ? `env PATH="$2" ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
   const finish = (code: string) =>
     `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' "$code" "$(($# - ${entry.processes}))"; exit`;
   return [
@@ -73,6 +83,7 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
     ...plain.map(([name, value]) => `export ${name}=${quote(value)}`),
     ...(path === '' ? [] : [`export PATH=${quote(path)}${task.env['PATH'] === undefined ? ':"$PATH"' : ''}`]),
     `cd ${STEP_PATHS.workspace}`,
+    ...(odd.length === 0 ? [] : [`set -- "$1" "$PATH"; ${USUAL_PATH}`]),
     `exec ${wrapper}${command} </dev/null 2>&1)`,
     finish('$?'),
     '}',

@@ -3,8 +3,9 @@
  * so the files are the step's user's while a step runs, and the worker's while that reads or writes them. Where both are
  * root, or the same user, nothing is ever done.
  */
-import { InfrastructureError } from '../../errors.ts';
+import { InfrastructureError, InputError } from '../../errors.ts';
 import { STEP_PATHS } from '../executor.ts';
+import { USUAL_PATH } from './entry.ts';
 import type { ExecutorParts } from './parts.ts';
 import { runExec } from './run-exec.ts';
 import type { Slot } from './slot.ts';
@@ -60,8 +61,14 @@ const LONGEST_MS = 120_000;
 
 /** Through the container that holds the job's network: the engine's root can do what a worker cannot. Follows no link. */
 async function changeOwner(parts: ExecutorParts, slot: Slot, user: number): Promise<void> {
-  const command = ['chown', '-hR', String(user), STEP_PATHS.workspace, STEP_PATHS.home];
+  const change = `${USUAL_PATH}; exec chown -hR ${user} ${STEP_PATHS.workspace} ${STEP_PATHS.home}`;
+  const command = ['/bin/sh', '-c', change];
   const code = await runExec(parts.docker, slot.holderId, command, AbortSignal.timeout(LONGEST_MS), 'root');
+  if (code === 126 || code === 127)
+    throw new InputError(
+      'image-without-chown',
+      `The image ${slot.image} has no chown, with which the files of the job are given to user ${user}`,
+    );
   if (code !== 0)
     throw new InfrastructureError(
       'workspace-owner',

@@ -50,8 +50,10 @@ export async function followStep(
   try {
     const recorded = await takeOutput(parts, step, output, end.signal);
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
+    const hindrance = recorded === undefined && !signal.aborted ? hindranceOf(code) : undefined;
     if (recorded === undefined && step.stdio === undefined && !(await hasScript(parts, step)))
       throw new ImpGemError('task-not-started', 'The worker before died before it handed over the script of the task');
+    if (hindrance !== undefined) await output.write(Buffer.from(`${hindrance}\n`));
     // What may still write to the workspace, or was killed for memory, is looked at closer; a plain success is not.
     const suspicious = code !== 0 || recorded?.leftovers !== false;
     const outOfMemory = suspicious && (await stopContainer(parts, step.containerId)).outOfMemory;
@@ -123,6 +125,15 @@ function codeWithoutRecord(ended: AbortSignal): number {
       retryable: true,
     });
   return code === 0 ? KILLED : code;
+}
+
+/** Why the entry process ended by itself before its script did, which that could not say. */
+function hindranceOf(code: number): string | undefined {
+  if (code === 126 || code === 127) return 'The image of this step has no `cat` that can be run; steps need one';
+  // What was killed ends with 128 and more, but bash says 254.
+  if (code < 128 || code === 254)
+    return `No process could be started for the script (exit code ${code}): the step needs more than its "limits" allow`;
+  return undefined;
 }
 
 /** What an earlier worker recorded as started may never have had its script: that is recorded first. */

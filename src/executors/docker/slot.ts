@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { bindsOf, containerOptions } from './container-spec.ts';
 import { processMark } from '../../process-mark.ts';
 import type { JobOwner } from '../executor.ts';
+import { USUAL_PATH } from './entry.ts';
 import { engineCall, statusOf } from './engine.ts';
 import { commonLabels, holderName, ownerLabels } from './labels.ts';
 import type { JobImages } from './job-images.ts';
@@ -35,7 +36,7 @@ export interface Slot {
 }
 
 /** Does nothing, at next to no cost, until it is removed. */
-const HOLD = ['/bin/sh', '-c', 'exec sleep 2147483647'];
+const HOLD = ['/bin/sh', '-c', `${USUAL_PATH}; exec sleep 2147483647`];
 const HOLDER_LIMITS = { memory: 64 * 1024 * 1024, pids: 16 };
 
 export interface SlotWish {
