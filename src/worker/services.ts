@@ -1,6 +1,7 @@
 /** Services of a job: started together, each with a log of its own that grows until the job's end. */
 import { messageOf } from '../errors.ts';
-import type { AdoptedJob, JobSandbox } from '../executors/executor.ts';
+import type { AdoptedJob, JobSandbox, Output } from '../executors/executor.ts';
+import { isRestLeftOut, restLeftOut, waitForRest } from '../executors/rest-of-output.ts';
 import type { ServiceSpec } from '../runs/plan.ts';
 import { logKey } from './job-scope.ts';
 import type { Assignment, LogWriter } from './ports.ts';
@@ -21,29 +22,30 @@ export interface ServicesJob {
 }
 
 export interface RunningServices {
-  /** Ends them (that is what `dispose` of the sandbox does), waits for their last output and closes the logs. */
+  /** Ends them (that is what `dispose` of the sandbox does), waits a while for their last output and closes the logs. */
   close(dispose: () => Promise<void>): Promise<void>;
 }
 
 /** Settles when all are ready; rejects with the executor's `service-...` error. `close` is due in either case. */
 export function startServices(job: ServicesJob): RunningServices & { ready: Promise<void> } {
-  const logs: StepLog[] = [];
-  const ends: Promise<unknown>[] = [];
+  const logs: ServiceLog[] = [];
   let closing = false;
   const tell = (text: string): void => {
     if (!closing && !job.stop.aborted) job.note(text);
   };
   const onRunning = (name: string, ended: Promise<number>): void => {
-    const told = ended.then(
+    ended.then(
       (code) => {
         if (code !== 0) tell(`service ${name} ended with exit code ${code}`);
       },
       // A step that needs it fails or is lost by itself.
       (error: unknown) => tell(`service ${name} is followed no more: ${messageOf(error)}`),
     );
-    ends.push(told);
   };
-  const starts = job.assignment.spec.services.map((service) => startOne(job, service, { logs, onRunning }));
+  const starts = job.assignment.spec.services.map((service) => {
+    const one = startOne(job, service, { logs, onRunning });
+    return one;
+  });
   const ready = Promise.all(starts).then(() => undefined);
   return {
     ready,
@@ -51,17 +53,30 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
       closing = true;
       await dispose();
       await Promise.allSettled(starts);
-      await Promise.allSettled(ends);
-      for (const log of logs) {
+      await Promise.all(logs.map((one) => endOutput(one, job.stop)));
+      for (const { log, cut } of logs) {
         await log.flush();
+        if (cut) await log.note(restLeftOut().message);
         await log.close();
       }
     },
   };
 }
 
+interface ServiceLog {
+  log: StepLog;
+  ended: Promise<unknown>;
+  /** Its output is taken no more, and was not at its end. */
+  cut: boolean;
+}
+
+/** A service that prints faster than its log takes it must not hold the job. */
+async function endOutput(one: ServiceLog, cancelled: AbortSignal): Promise<void> {
+  one.cut = !(await waitForRest(one.ended, cancelled)) || (await one.ended.then(() => false, isRestLeftOut));
+}
+
 interface Started {
-  logs: StepLog[];
+  logs: ServiceLog[];
   onRunning: (name: string, ended: Promise<number>) => void;
 }
 
@@ -76,16 +91,20 @@ async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, onRunning }
     limit: job.logLimit,
     ...(job.adopted ? { from: { offset: 0, stored } } : {}),
   });
-  logs.push(log);
+  const one: ServiceLog = { log, ended: Promise.resolve(), cut: false };
+  logs.push(one);
+  const output: Output = { write: (bytes) => (one.cut ? Promise.resolve() : log.write(bytes)) };
+  const follow = (ended: Promise<number>): void => {
+    one.ended = ended;
+    onRunning(spec.name, ended);
+  };
   if (job.adopted?.started.includes(part)) {
-    const resumed = job.adopted.resume(part, log, { signal: job.stop });
-    onRunning(
-      spec.name,
-      resumed.then(({ code }) => code),
-    );
+    const resumed = job.adopted.resume(part, output, { signal: job.stop });
+    follow(resumed.then(({ code }) => code));
     return;
   }
   const env = await job.resolver.record(spec.env, { env: job.env });
-  const service = await job.sandbox.startService({ ...spec, env: { ...job.env, ...env } }, log, { signal: job.stop });
-  onRunning(spec.name, service.ended);
+  const task = { ...spec, env: { ...job.env, ...env } };
+  const service = await job.sandbox.startService(task, output, { signal: job.stop });
+  follow(service.ended);
 }

@@ -1,6 +1,7 @@
 /** Services that run the own command of their image. */
 import { execa } from 'execa';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
@@ -36,6 +37,13 @@ async function imageOf(prepare: string, ...changes: string[]): Promise<string> {
     await execa('docker', ['rmi', '-f', tag]);
   });
   return tag;
+}
+
+/** A job of its own, for what happens at its end. */
+async function ownJob(): Promise<TestJob> {
+  const own = await openJob(executor, BASE_IMAGE);
+  onTestFinished(() => own.close());
+  return own;
 }
 
 /** Gives what it printed once it has ended with 0. */
@@ -111,4 +119,49 @@ it('whose image cannot run at all say what is wrong with it, and are no failure 
     code: 'image-user-unknown',
     message: expect.stringContaining('no user ghost'),
   });
+});
+
+it('keep a last line without its end: of one that ends, and of one that ends with the job', async () => {
+  const own = await ownJob();
+  const [ends, runs] = [recordOutput(), recordOutput()];
+  const short = { name: 'short', run: 'echo a; sleep 1; printf Fatal; exit 4', env: {} };
+  const { ended } = await own.sandbox.startService(short, ends, { signal });
+  const ready = { command: 'test -e /tmp/up', timeoutMs: 20_000 };
+  const long = { name: 'long', run: 'echo a; printf Waiting; : > /tmp/up; sleep 1000', env: {}, ready };
+  const running = await own.sandbox.startService(long, runs, { signal });
+  expect(await ended).toBe(4);
+  expect(ends.text()).toBe('a\nFatal');
+  await own.sandbox.dispose();
+  await running.ended;
+  expect(runs.text()).toBe('a\nWaiting');
+});
+
+it('print much and keep a last line without its end', async () => {
+  const own = await ownJob();
+  const output = recordOutput();
+  const run = 'seq 1 200000; sleep 1; printf Fatal';
+  const { ended } = await own.sandbox.startService({ name: 'loud', run, env: {} }, output, { signal });
+  await ended;
+  expect(output.text().slice(-12)).toBe('200000\nFatal'.slice(-12));
+  expect(output.bytes().length).toBe(1_288_895 + 'Fatal'.length);
+});
+
+it('do not hold the end of a cancelled job, and say that the rest of their output is left out', async () => {
+  const own = await ownJob();
+  const cancel = new AbortController();
+  const output = recordOutput();
+  const held = new AbortController();
+  const slow = {
+    write: async (bytes: Buffer) => {
+      await output.write(bytes);
+      await once(held.signal, 'abort');
+    },
+  };
+  const loud = { name: 'loud', run: 'yes', env: {} };
+  const { ended } = await own.sandbox.startService(loud, slow, { signal: cancel.signal });
+  await output.until('y');
+  cancel.abort();
+  await own.sandbox.dispose();
+  held.abort();
+  await expect(ended).rejects.toMatchObject({ code: 'service-output-left-out' });
 });

@@ -4,6 +4,7 @@ import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ImpGemError, InfrastructureError } from '../../src/errors.ts';
+import { restLeftOut } from '../../src/executors/rest-of-output.ts';
 import { createFakeExecutor, type FakeScript } from '../../src/executors/fake/executor.ts';
 import { reapJobFolders } from '../../src/worker/job-folder.ts';
 import { artifact, jobSpec, memoryPorts, stepSpec } from '../support/job-fixture.ts';
@@ -122,6 +123,16 @@ describe('a record that takes no news', () => {
     const { job } = await start(spec, { task: () => ({}), service: () => ({ output: ['up\n'] }) }, ports);
     expect(await job.result).toMatchObject({ state: 'errored', reason: 'Redis does not answer' });
     expect([...ports.closed]).toContain('service-db');
+  });
+});
+
+describe('a service whose output is not taken in time', () => {
+  it('says in its log that the rest is left out', async () => {
+    const services = [{ name: 'db', run: 'serve', env: {} }];
+    const service = () => ({ output: ['up\n'], until: Promise.reject(restLeftOut()) });
+    const { job, ports } = await start(jobSpec([stepSpec('a')], { services }), { task: () => ({}), service });
+    expect(await job.result).toMatchObject({ state: 'succeeded' });
+    expect(ports.text('service-db')).toBe(`up\n[impgem] ${restLeftOut().message}\n`);
   });
 });
 

@@ -1,22 +1,29 @@
+import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { engineError, isGone, isUnreachable } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 
 const ASK_AGAIN_MS = 500;
+const NEWLINE = 10;
 
 /**
  * Output of a container from its first byte until `ended` says that it is over. The engine keeps whole lines: one that is
- * not finished comes when it is. A stream that breaks is taken up where it broke, once the engine answers again. `first`:
- * a stream that was opened before the container started.
+ * not finished comes when it is, or after the end. A stream that breaks is taken up where it broke, once the engine answers
+ * again. `first`: a stream that was opened before the container started. `stop`: aborted when no more is wanted; what was
+ * not taken yet is left.
  */
 export async function* followEngineLog(
   { docker, events }: Pick<ExecutorParts, 'docker' | 'events'>,
   containerId: string,
   ended: AbortSignal,
   first?: NodeJS.ReadableStream,
+  stop?: AbortSignal,
 ): AsyncGenerator<Buffer> {
-  const open = () => docker.getContainer(containerId).logs({ follow: true, stdout: true, stderr: true });
+  const asked = { stdout: true, stderr: true, ...(stop === undefined ? {} : { abortSignal: stop }) };
+  const container = docker.getContainer(containerId);
+  const open = () => container.logs({ ...asked, follow: true });
   let taken = 0;
+  let line = 0; // Bytes taken of a line that is not finished.
   for (let attached = first; ; attached = undefined) {
     let whole = false;
     try {
@@ -26,11 +33,14 @@ export async function* followEngineLog(
         at += bytes.length;
         if (fresh.length === 0) continue;
         taken += fresh.length;
+        line = lengthOfLine(line, fresh);
         yield fresh;
+        if (stop?.aborted) return;
       }
       // Of a connection without frames of its own nobody knows whether it was ended or cut.
       whole = attached === undefined;
     } catch (error) {
+      if (stop?.aborted) return;
       const known = engineError(error, 'follow the output of a container');
       if (!isGone(error) && !isUnreachable(known)) throw known;
       whole = isGone(error);
@@ -38,19 +48,48 @@ export async function* followEngineLog(
     if (whole) await events.look(containerId);
     if (attached === undefined)
       await delay(ASK_AGAIN_MS, undefined, { ref: false, signal: ended }).catch(() => undefined);
-    if (whole && ended.aborted) return;
+    if (stop?.aborted) return;
+    if (whole && ended.aborted) break;
   }
+  try {
+    const tail = taken <= SMALL ? {} : { tail: LAST_PIECES };
+    const known = await wholeOf(Readable.from([await container.logs({ ...asked, ...tail, follow: false })]));
+    const rest = taken <= SMALL ? known.subarray(taken) : known.subarray(known.lastIndexOf(NEWLINE) + 1 + line);
+    if (rest.length > 0) yield rest;
+  } catch (error) {
+    if (!stop?.aborted && !isGone(error)) throw engineError(error, 'read the last output of a container');
+  }
+}
+
+/** So much output is read again from its beginning when a container has ended; of more, only the last line. */
+const SMALL = 1024 * 1024;
+/** The engine cuts a long line at 16 KiB. */
+const LAST_PIECES = 64;
+
+function lengthOfLine(before: number, bytes: Buffer): number {
+  const newline = bytes.lastIndexOf(NEWLINE);
+  return newline < 0 ? before + bytes.length : bytes.length - newline - 1;
+}
+
+async function wholeOf(stream: NodeJS.ReadableStream): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of payloadsOf(stream)) pieces.push(piece);
+  return Buffer.concat(pieces);
 }
 
 const HEADER = 8;
 const LENGTH_AT = 4;
 
-/** Output out of a stream of the engine, which frames each piece: one byte for the stream, three of nothing, four of length. */
+/**
+ * Output out of a stream of the engine, which frames each piece: one byte for the stream, three of nothing, four of length.
+ * A piece is often one line; all that came together is given together, for whoever takes it may take its time each time.
+ */
 export async function* payloadsOf(stream: NodeJS.ReadableStream): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0);
   let missing = 0;
   for await (const part of stream) {
     let data = rest.length > 0 ? Buffer.concat([rest, part as Buffer]) : (part as Buffer);
+    const pieces: Buffer[] = [];
     while (data.length > 0) {
       if (missing === 0) {
         if (data.length < HEADER) break;
@@ -58,10 +97,12 @@ export async function* payloadsOf(stream: NodeJS.ReadableStream): AsyncGenerator
         data = data.subarray(HEADER);
       }
       const piece = data.subarray(0, missing);
-      if (piece.length > 0) yield piece;
+      pieces.push(piece);
       missing -= piece.length;
       data = data.subarray(piece.length);
     }
     rest = data;
+    const payload = Buffer.concat(pieces);
+    if (payload.length > 0) yield payload;
   }
 }

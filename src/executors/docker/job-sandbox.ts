@@ -14,6 +14,7 @@ import {
   type Task,
   type UpcomingTask,
 } from '../executor.ts';
+import { waitForRest } from '../rest-of-output.ts';
 import type { ExecutorParts } from './parts.ts';
 import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
@@ -47,6 +48,10 @@ export function createJobSandbox(
   const closed = new AbortController();
   setMaxListeners(0, closed.signal);
   const openings = new Set<Promise<unknown>>();
+  const services = new Set<{ ended: Promise<unknown>; cancelled: AbortSignal }>();
+  // Aborted when what is left of their output is wanted no more.
+  const enough = new AbortController();
+  setMaxListeners(0, enough.signal);
   let disposal: Promise<void> | undefined;
   // A step that was started saw the files: what it made of them is not to be covered by the ones it began with.
   let shown = readStarted(job.folder).some((one) => !('service' in one)) ? Promise.resolve() : undefined;
@@ -114,7 +119,7 @@ export function createJobSandbox(
     checkOpen();
     const started = readStarted(job.folder).findLast((candidate) => candidate.task === taskId);
     if (!started) throw new ImpGemError('task-unknown', `No task ${taskId} of this job was started`);
-    if ('service' in started) return resumeService(started.containerId, output);
+    if ('service' in started) return resumeService(started.containerId, output, options);
     const folder = stepFolder(slot, started.number);
     const log = slot.volumes ? {} : { log: await openLog(folder) };
     const end = parts.events.watch(started.containerId);
@@ -128,7 +133,7 @@ export function createJobSandbox(
     const image = service.image ?? job.image;
     const filled = service.run === undefined ? undefined : workspaceReady();
     await unlessAborted(Promise.all([images.ensure(image), filled]), stop);
-    const started = await openTracked(service, image, output);
+    const started = await openTracked(service, image, output, options);
     const { containerId, ended } = started;
     recordStarted(job.folder, { task: `service-${service.name}`, containerId, service: true });
     // Whoever waits for its end hears of a failure.
@@ -138,31 +143,40 @@ export function createJobSandbox(
       await untilReady(parts, slot, service, started, { signal: stop });
     } catch (error) {
       await stopContainer(parts, containerId);
-      await ended;
+      await waitForRest(ended, options.signal);
       throw error;
     }
     return { ended };
   }
 
   /** `dispose` waits for it: what starts then is among what it stops. */
-  function openTracked(service: ServiceTask, image: string, output: Output): Promise<StartedService> {
+  function openTracked(
+    service: ServiceTask,
+    image: string,
+    output: Output,
+    { signal }: StartOptions,
+  ): Promise<StartedService> {
     const asOperatorSays = service.run !== undefined && parts.options.runAs !== undefined;
-    const giveFiles = async (id: string): Promise<void> => {
+    const beforeStart = async (id: string): Promise<void> => {
       if (asOperatorSays) await files.giveTo(id, image);
     };
-    const opening = openService(parts, image, slot, service, output, giveFiles).then((started) => {
+    const following = { beforeStart, stop: enough.signal };
+    const opening = openService(parts, image, slot, service, output, following).then((started) => {
       running.add(started.containerId);
+      services.add({ ended: started.ended, cancelled: signal });
       return started;
     });
     openings.add(opening);
     return opening.finally(() => openings.delete(opening));
   }
 
-  async function resumeService(containerId: string, output: Output): Promise<Exit> {
+  async function resumeService(containerId: string, output: Output, { signal }: StartOptions): Promise<Exit> {
     running.add(containerId);
+    const end = parts.events.watch(containerId);
+    const ended = followService(parts, containerId, output, { end, stop: enough.signal });
+    services.add({ ended, cancelled: signal });
     try {
-      const code = await followService(parts, containerId, output, parts.events.watch(containerId));
-      return { code, handover: NOTHING };
+      return { code: await ended, handover: NOTHING };
     } finally {
       running.delete(containerId);
     }
@@ -201,6 +215,9 @@ export function createJobSandbox(
     // What runs must not write to a folder that the caller removes next.
     const writing = [...running, ...(slot.nestedId === undefined ? [] : [slot.nestedId])];
     await Promise.all(writing.map((id) => stopContainer(parts, id)));
+    // The engine keeps their output only as long as their containers.
+    await Promise.all([...services].map(({ ended, cancelled }) => waitForRest(ended, cancelled)));
+    enough.abort();
     void removeSlot(parts, slot);
     onClosed();
   }

@@ -1,6 +1,7 @@
 /** Services of a job: containers on its network, found by name, their output kept by the engine. */
 import { join } from 'node:path';
 import { ImpGemError, InputError } from '../../errors.ts';
+import { restLeftOut } from '../rest-of-output.ts';
 import { serviceEnded, serviceNotReady } from '../service-failures.ts';
 import type { Output, Service, ServiceTask, StartOptions } from '../executor.ts';
 import { environmentOf, shellCommand } from '../shell.ts';
@@ -23,7 +24,7 @@ export interface StartedService extends Service {
 
 /**
  * Creates and starts the container of a service, whose image is there; its output and its end are followed from here on.
- * `beforeStart`: hears of the container.
+ * `beforeStart`: hears of the container. `stop`: its output is wanted no more.
  */
 export async function openService(
   parts: ExecutorParts,
@@ -31,7 +32,7 @@ export async function openService(
   slot: Slot,
   service: ServiceTask,
   output: Output,
-  beforeStart: (containerId: string) => Promise<void>,
+  { beforeStart, stop }: { beforeStart: (containerId: string) => Promise<void>; stop: AbortSignal },
 ): Promise<StartedService> {
   const { PATH, HOME, ...env } = environmentOf({ env: service.env, path: [] });
   const own = service.run === undefined ? {} : { HOME: HOME ?? '' };
@@ -68,7 +69,7 @@ export async function openService(
     end.forget();
     throw startError(error, image, `start the service ${service.name}`);
   }
-  return { containerId: container.id, ended: followService(parts, container.id, output, end) };
+  return { containerId: container.id, ended: followService(parts, container.id, output, { end, stop }) };
 }
 
 async function creating<T>(service: ServiceTask, image: string, create: () => Promise<T>): Promise<T> {
@@ -92,18 +93,22 @@ function scriptCommand(script: string): string[] {
   return ['/bin/sh', '-c', `${find}; ${refuse}; exec "$1" ${options.join(' ')} "$0"`, script];
 }
 
-/** Takes a service's output from its first byte to its end; gives its exit code. */
+/**
+ * Takes a service's output from its first byte to its end; gives its exit code. Error `service-output-left-out` when `stop`
+ * was aborted before.
+ */
 export async function followService(
   parts: ExecutorParts,
   containerId: string,
   output: Output,
-  end: WatchedEnd,
+  { end, stop }: { end: WatchedEnd; stop: AbortSignal },
 ): Promise<number> {
   // A log that takes no more is told of where it is written; the service runs on.
   const log = { open: true };
-  for await (const bytes of followEngineLog(parts, containerId, end.signal)) {
+  for await (const bytes of followEngineLog(parts, containerId, end.signal, undefined, stop)) {
     if (log.open) await output.write(bytes).catch(() => (log.open = false));
   }
+  if (stop.aborted) throw restLeftOut();
   return (end.signal.reason as ContainerEnd).code ?? KILLED;
 }
 
