@@ -294,6 +294,24 @@ it('makes a new slot for one that somebody ended, and gives no job the dead one'
   await job.dispose();
 });
 
+it('keeps no slot of an image that cannot hold one', async () => {
+  const image = `impgem-test-warm-bad:${bench.options.instance}`;
+  await execa('docker', ['run', '--name', bench.options.instance, BASE_IMAGE, 'rm', '/bin/sleep']);
+  await execa('docker', ['commit', bench.options.instance, image]);
+  await execa('docker', ['rm', bench.options.instance]);
+  onTestFinished(async () => {
+    await execa('docker', ['rmi', '-f', image]);
+  });
+  const failing = executor.prepare(await context({ image })).then(async (job) => {
+    const exit = job.start(taskOf('true'), recordOutput(), { signal });
+    return exit.finally(() => job.dispose());
+  });
+  await expect(failing).rejects.toMatchObject({ code: 'image-without-sleep' });
+  // The pool still works, for the next image.
+  await warmUp();
+  expect((await containers('label=dev.impgem.slot')).filter((one) => one.image === image)).toEqual([]);
+});
+
 it('takes the name of a job from what a dead worker left under it', async () => {
   await warmUp();
   const mine = await context();

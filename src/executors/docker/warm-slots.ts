@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { JobContext, UpcomingTask } from '../executor.ts';
 import { isPinned } from './image-name.ts';
 import type { Note } from './images.ts';
+import type { ContainerEnd } from './engine-events.ts';
 import { ownerLabels } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import { createJobImages, type JobImages } from './job-images.ts';
@@ -143,9 +144,15 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   }
 
   /** With its engine, or by somebody's hand: a job that claimed it then would be lost. */
-  function watchEnd({ holderId }: Slot): AbortSignal {
+  function watchEnd({ holderId, image }: Slot): AbortSignal {
     const { signal } = parts.events.watch(holderId);
-    signal.addEventListener('abort', plan, { once: true });
+    const onEnd = (): void => {
+      const { code } = signal.reason as ContainerEnd;
+      // Its image has nothing to hold a slot with: the next would end as well, and the one after it.
+      if (code === 126 || code === 127) images = images.filter((one) => one !== image);
+      plan();
+    };
+    signal.addEventListener('abort', onEnd, { once: true });
     void parts.events.look(holderId);
     return signal;
   }
