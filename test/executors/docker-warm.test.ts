@@ -114,21 +114,6 @@ async function runOne(image: string): Promise<string | undefined> {
   return holder?.slot;
 }
 
-it('names the container of a step that was there before its job', async () => {
-  await warmUp();
-  const mine = await context();
-  const job = await executor.prepare(mine);
-  const stop = new AbortController();
-  const task = taskOf('sleep 600');
-  const running = job.start(task, recordOutput(), { signal: stop.signal });
-  const names = async () => (await containers('name=impgem-step.')).map(({ name }) => name);
-  const { run, job: id, attempt } = mine.owner;
-  await expect.poll(names, { timeout: 10_000 }).toEqual([`impgem-step.${run}.${id}.${attempt}.${task.id}`]);
-  stop.abort();
-  await running;
-  await job.dispose();
-});
-
 it('says in which image a job runs also when its containers were there before it', async () => {
   await warmUp();
   const notes: string[] = [];

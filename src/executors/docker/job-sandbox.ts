@@ -19,7 +19,6 @@ import type { ExecutorParts } from './parts.ts';
 import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
 import { createNestedEngine } from './nested-engine.ts';
-import { stepName } from './labels.ts';
 import { withNestedHost } from './nested-socket.ts';
 import { followStep, livesOn, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
@@ -71,17 +70,7 @@ export function createJobSandbox(
     const image = digest === undefined ? {} : { image: digest };
     recordStarted(job.folder, { task: task.id, containerId, number, nonce, ...image });
     handOver(slot, step, task.docker ? withNestedHost(task) : task);
-    if (step.labelled !== task.id) void nameStep(containerId, task.id);
     return follow({ ...step, ...image, folder: stepFolder(slot, number) }, output, options);
-  }
-
-  /** For people and their tools only: what is ours is known without it, so it delays nothing, and may fail. */
-  async function nameStep(containerId: string, task: string): Promise<void> {
-    const name = stepName(job.owner, task);
-    await parts.docker
-      .getContainer(containerId)
-      .rename({ name })
-      .catch(() => undefined);
   }
 
   function expect(tasks: UpcomingTask[]): void {

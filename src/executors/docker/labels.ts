@@ -45,11 +45,6 @@ export function holderName(owner: JobOwner): string {
   return `impgem-job.${owner.run}.${owner.job}.${owner.attempt}`;
 }
 
-/** The same for a step that got a container made before its job came, or made for another step. */
-export function stepName(owner: JobOwner, step: string): string {
-  return `impgem-step.${owner.run}.${owner.job}.${owner.attempt}.${step}`;
-}
-
 /** The job that a container was made for, or claimed by. */
 export function ownerOf(labels: Record<string, string>, names: string[]): JobOwner | undefined {
   const { [LABEL.run]: run, [LABEL.job]: job, [LABEL.attempt]: attempt } = labels;

@@ -11,7 +11,6 @@ import { type Entry, ENTRY_TO_ENGINE, ENTRY_TO_FILE, renderCommands } from './en
 import { engineCall, engineError, sentenceOf } from './engine.ts';
 import type { WatchedEnd } from './engine-events.ts';
 import { nestedSocketBind } from './nested-socket.ts';
-import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
 import { packStepFolders } from './step-archive.ts';
@@ -28,8 +27,6 @@ export interface StepNeeds {
 export interface WaitingStep {
   needs: StepNeeds;
   containerId: string;
-  /** Its labels say that it is of this step of its job; absent where they say nothing. */
-  labelled?: string;
   /** Number of its folder under the slot's. */
   number: number;
   nonce: string;
@@ -63,9 +60,7 @@ export async function startWaiting(
   const number = slot.nextStep++;
   const folder = stepFolder(slot, number);
   const start = () => parts.starts.run(() => startContainer(parts, slot, needs, folder, labels));
-  const { [LABEL.step]: step, [LABEL.run]: run } = { ...slot.labels, ...labels };
-  const labelled = run && step ? { labelled: step } : {};
-  const known = { needs, number, nonce: randomBytes(12).toString('hex'), ...labelled };
+  const known = { needs, number, nonce: randomBytes(12).toString('hex') };
   if (slot.volumes) return { ...(await start()), ...known };
   await makeStepFolder(folder);
   const log = await openLog(folder);
