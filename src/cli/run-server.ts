@@ -162,7 +162,8 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
       { ...serving, name: EVENT_QUEUE, concurrency: PLANNERS },
       planFairly(
         async ({ turn }) => {
-          await runs.turns.serve(EVENT_QUEUE, turn);
+          // Not waited for: a first log line waits for all that stands before planning.
+          runs.turns.serve(EVENT_QUEUE, turn).catch((error: unknown) => onError(`turns: ${messageOf(error)}`));
           await calm.wait();
         },
         async ({ event, tries }) => {

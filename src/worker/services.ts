@@ -42,10 +42,7 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
       (error: unknown) => tell(`service ${name} is followed no more: ${messageOf(error)}`),
     );
   };
-  const starts = job.assignment.spec.services.map((service) => {
-    const one = startOne(job, service, { logs, onRunning });
-    return one;
-  });
+  const starts = job.assignment.spec.services.map((service) => startOne(job, service, { logs, onRunning }));
   const ready = Promise.all(starts).then(() => undefined);
   return {
     ready,

@@ -158,6 +158,26 @@ it('says of a step that never had its script that it was not started, and can st
   await adopted!.sandbox.dispose();
 });
 
+it('ends a step that waits for ever for a script that its engine lost, and can start it', async () => {
+  const job = await executor.prepare(context);
+  const task = taskOf('echo ran');
+  job.expect([task]);
+  await expect.poll(() => containersOf(task.id)).toHaveLength(1);
+  const [containerId = ''] = await containersOf(task.id);
+  recordStarted(context.folder, { task: task.id, containerId, number: 0, nonce: 'nonce' });
+  // Its stdin stays open, as it does when an engine with live-restore is killed.
+  const next = await createDockerExecutor({ ...bench.options, workerName: 'next' });
+  const adopted = await next.adopt(context);
+  const resumed = adopted!.resume(task.id, recordOutput(), { signal: never });
+  await expect(resumed).rejects.toMatchObject({ code: 'task-not-started' });
+  const output = recordOutput();
+  expect(await adopted!.sandbox.start(task, output, { signal: never })).toMatchObject({ code: 0 });
+  expect(output.text()).toBe('ran\n');
+  await adopted!.sandbox.dispose();
+  await job.detach();
+  await next.close();
+});
+
 it('reaps what no live job owns, and nothing of a live one', async () => {
   const { worker } = await doomed();
   await killWorker(worker);

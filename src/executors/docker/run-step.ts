@@ -9,6 +9,7 @@ import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { createEndRecordSplitter, type StepEnd } from './end-record.ts';
 import { SCRIPT, TERMINATE_ALL } from './entry.ts';
 import { engineCall, engineError, isGone, isUnreachable, statusOf } from './engine.ts';
+import { isRunning } from './engine-loss.ts';
 import { followEngineLog } from './engine-log.ts';
 import { followFile } from './follow-file.ts';
 import type { ExecutorParts } from './parts.ts';
@@ -17,6 +18,9 @@ import { handoverFolder, logPath, scriptPath } from './step-folder.ts';
 
 const GRACE_MS = 10_000;
 const KILLED = 137;
+/** A script that was handed over arrives within milliseconds. */
+const SCRIPT_GRACE_MS = 5000;
+const SETTLE_MS = 1000;
 
 export interface RunningStep {
   containerId: string;
@@ -44,6 +48,7 @@ export async function followStep(
 ): Promise<Exit> {
   const { end } = step;
   const over = new AbortController();
+  const ending = step.stdio === undefined ? endWithoutScript(parts, step, over.signal) : Promise.resolve(false);
   const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
   if (signal.aborted) onCancel();
   else signal.addEventListener('abort', onCancel, { once: true, signal: over.signal });
@@ -51,8 +56,19 @@ export async function followStep(
     const recorded = await takeOutput(parts, step, output, end.signal);
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
     const hindrance = recorded === undefined && !signal.aborted ? hindranceOf(code) : undefined;
-    if (recorded === undefined && step.stdio === undefined && !(await hasScript(parts, step)))
-      throw new ImpGemError('task-not-started', 'The worker before died before it handed over the script of the task');
+    if (recorded === undefined && step.stdio === undefined) {
+      over.abort();
+      const ended = await ending;
+      if (!(await hasScript(parts, step)))
+        throw new ImpGemError(
+          'task-not-started',
+          'The worker before died before it handed over the script of the task',
+        );
+      if (ended)
+        throw new InfrastructureError('container-lost', 'The script of a step came when it was given up', {
+          retryable: true,
+        });
+    }
     if (hindrance !== undefined) await output.write(Buffer.from(`${hindrance}\n`));
     // What may still write to the workspace, or was killed for memory, is looked at closer; a plain success is not.
     const suspicious = code !== 0 || recorded?.leftovers !== false;
@@ -134,6 +150,30 @@ function hindranceOf(code: number): string | undefined {
   if (code < 128 || code === 254)
     return `No process could be started for the script (exit code ${code}): the step needs more than its "limits" allow`;
   return undefined;
+}
+
+/**
+ * A script may be lost with the engine that was carrying it, and stdin stays open when that starts again (live-restore): such
+ * a container waits for ever. Gives whether it was ended for that; settles soon after `over` at the latest.
+ */
+async function endWithoutScript(parts: ExecutorParts, step: RunningStep, over: AbortSignal): Promise<boolean> {
+  while (await waited(SCRIPT_GRACE_MS, over)) {
+    try {
+      if (await hasScript(parts, step)) return false;
+      // Answers when the engine is at work: what it had in hand before is through a moment later.
+      if (!(await isRunning(parts, step.containerId)) || !(await waited(SETTLE_MS, over))) return false;
+      if (await hasScript(parts, step)) return false;
+      await kill(parts, step.containerId, step.end.signal);
+      return true;
+    } catch {
+      // Whoever follows the step hears of it; when the engine answers again, this goes on.
+    }
+  }
+  return false;
+}
+
+async function waited(ms: number, over: AbortSignal): Promise<boolean> {
+  return delay(ms, true, { signal: over }).catch(() => false);
 }
 
 /** What an earlier worker recorded as started may never have had its script: that is recorded first. */
