@@ -1,8 +1,9 @@
 /**
- * `npm run bench -- chaos [--seed N] [--minutes M] [--pushes P] [--strikes S] [--sandbox] [--verbose]`: in full 300 pushes and 150 kills;
- * with fewer minutes, fewer of both. `--sandbox`: without docker workers and their engine, for a machine that has none.
+ * `npm run bench -- chaos [--seed N] [--minutes M] [--pushes P] [--strikes S] [--sandbox] [--keep=DIR] [--verbose]`: in full 300 pushes and 150 kills;
+ * with fewer minutes, fewer of both. `--sandbox`: without docker workers and their engine, for a machine that has none. `--keep`: when
+ * there are faults, the data folder and all lines of servers and workers go there.
  */
-import { numberArgument } from './arguments.ts';
+import { numberArgument, textArgument } from './arguments.ts';
 import { runChaos } from './chaos/run-chaos.ts';
 import { type Figures, printTable } from './report.ts';
 
@@ -19,6 +20,7 @@ export async function benchChaos(): Promise<Figures> {
   const minutes = numberArgument('--minutes') ?? FULL_MINUTES;
   const pushes = numberArgument('--pushes');
   const strikes = numberArgument('--strikes');
+  const keep = textArgument('--keep');
   const share = minutes / FULL_MINUTES;
   process.stderr.write(`chaos: seed ${seed}\n`);
   const report = await runChaos({
@@ -28,6 +30,7 @@ export async function benchChaos(): Promise<Figures> {
     troubleMs: minutes * 60_000,
     quietMs: 180_000,
     wholeMs: WHOLE_MS,
+    ...(keep === undefined ? {} : { keep }),
     docker: !process.argv.includes('--sandbox'),
     say: (line) => {
       if (process.argv.includes('--verbose'))

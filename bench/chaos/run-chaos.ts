@@ -1,5 +1,7 @@
 /** Pushes while everything is killed; then quiet; then every push is held against what must have come of it. */
 import { randomUUID } from 'node:crypto';
+import { cp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { signDelivery } from '../../test/support/fake-forge.ts';
 import { type Product, SECRET, pushBody, startProduct } from '../../test/support/product.ts';
@@ -22,6 +24,8 @@ export interface ChaosOptions {
   wholeMs: number;
   /** With docker workers beside the others, over an engine of its own that is killed, too. Needs root. */
   docker: boolean;
+  /** Where the data folder and all that servers and workers said go when there are faults. */
+  keep?: string;
   say?: (line: string) => void;
 }
 
@@ -113,7 +117,10 @@ async function disturb(
     const faults = [...(await checker.faults(sent)), ...leaks];
     await Promise.all(cast.workers.map((worker) => worker.end()));
     faults.push(...(await checker.afterEnd()));
-    if (faults.length > 0) for (const line of cast.lines().filter((text) => /"level":(5|6)0/.test(text))) say(line);
+    if (faults.length > 0) {
+      for (const line of cast.lines().filter((text) => /"level":(5|6)0/.test(text))) say(line);
+      if (options.keep !== undefined) await keepEvidence(options.keep, product, cast);
+    }
     return {
       seed: options.seed,
       sent: sent.length,
@@ -128,6 +135,12 @@ async function disturb(
   } finally {
     checker.close();
   }
+}
+
+async function keepEvidence(folder: string, product: Product, cast: Cast): Promise<void> {
+  await cp(join(product.folder, 'data'), join(folder, 'data'), { recursive: true, verbatimSymlinks: true });
+  await writeFile(join(folder, 'lines'), cast.lines().join('\n'));
+  await writeFile(join(folder, 'posts.json'), JSON.stringify(product.forge.posts));
 }
 
 /** Does one thing for each item, evenly over the time; what takes longer is waited for at the end. */

@@ -2,6 +2,7 @@
 import { ImpGemError, InputError } from '../errors.ts';
 import type { AdoptedJob, JobContext, JobOwner, JobSandbox } from '../executors/executor.ts';
 import { checkSecret } from '../logs/masking.ts';
+import { fillWorkspace } from './fill-workspace.ts';
 import { findJobFolder, makeJobFolder, type JobFolder } from './job-folder.ts';
 import { createJobLog, type JobLog } from './job-log.ts';
 import type { JobDefaults, JobRunnerDeps } from './job-runner.ts';
@@ -66,7 +67,10 @@ export async function beginJob(deps: JobRunnerDeps & { assignment: Assignment })
       ? Promise.resolve()
       : // Only after `prepare` was called: an executor may then put folders of its own in the place of the empty ones.
         Promise.resolve()
-          .then(() => fillWorkspace(assignment, ports, folder, AbortSignal.any([stop.signal, over.signal])))
+          .then(() => {
+            const ended = AbortSignal.any([stop.signal, over.signal]);
+            return fillWorkspace(ports.workspaces, assignment, folder.workspace, ended, (line) => log.note(line));
+          })
           .then(({ objects }) => {
             // An executor that looks only when a task starts finds them here.
             if (objects !== undefined) context.objects = objects;
@@ -117,15 +121,6 @@ function adoptionFailed(assignment: Assignment): ImpGemError {
     'adoption-failed',
     `nothing of job ${assignment.spec.id}, attempt ${assignment.attempt}, is alive on this worker`,
   );
-}
-
-async function fillWorkspace(
-  assignment: Assignment,
-  ports: JobPorts,
-  folder: JobFolder,
-  stop: AbortSignal,
-): Promise<{ objects?: string }> {
-  return assignment.clone.skip ? {} : ports.workspaces.create(assignment, folder.workspace, stop);
 }
 
 /** Throws ImpGemError `secret-missing`, `secret-withheld` or of checkSecret, each naming the secret. */

@@ -70,6 +70,46 @@ describe('a failing engine', () => {
   });
 });
 
+describe('a checkout that fails', () => {
+  const late = new InfrastructureError('git-timeout', 'git read-tree did not end within 5 s', { retryable: true });
+
+  async function checkOut(errors: Error[]) {
+    const ports = memoryPorts('/nonexistent');
+    ports.files['file'] = 'from the commit';
+    const { create } = ports.workspaces;
+    const seen: string[][] = [];
+    ports.workspaces.create = async (what, folder, stop) => {
+      seen.push(await readdir(folder));
+      const error = errors.shift();
+      if (error) await writeFile(join(folder, 'half'), '');
+      if (error) throw error;
+      return create(what, folder, stop);
+    };
+    const { job } = await start(jobSpec([stepSpec('a', { name: 'a' })]), { task: () => ({}) }, ports);
+    return { result: await job.result, text: ports.text('job'), seen };
+  }
+
+  it('is tried again in an empty folder, and the log says why', async () => {
+    const { result, text, seen } = await checkOut([late, late]);
+    expect(result).toMatchObject({ state: 'succeeded' });
+    expect(seen).toEqual([[], [], []]);
+    expect(text).toBe('[impgem] git read-tree did not end within 5 s; tried again\n'.repeat(2));
+  });
+
+  it('ends the job after three tries', async () => {
+    const { result, seen } = await checkOut([late, late, late]);
+    expect(result).toMatchObject({ state: 'errored', reason: late.message, infrastructure: true });
+    expect(seen).toHaveLength(3);
+  });
+
+  it('ends it at once when trying again is of no use', async () => {
+    const refused = new InfrastructureError('git-refused', 'The forge refused access', { retryable: false });
+    const { result, seen } = await checkOut([refused]);
+    expect(result).toMatchObject({ state: 'errored', reason: refused.message });
+    expect(seen).toHaveLength(1);
+  });
+});
+
 describe('a failing store', () => {
   it('of logs ends the task, and the step is errored', async () => {
     const ports = memoryPorts('/nonexistent');
