@@ -66,6 +66,23 @@ it('goes on with a step whose worker was killed: every byte once, the exit code,
   await adopted!.sandbox.dispose();
 });
 
+it('removes with the job what the engine was still making for the worker before', async () => {
+  const { worker, task } = await doomed();
+  await killWorker(worker);
+  const adopted = await executor.adopt(context);
+  const resumed = adopted!.resume(task.id, recordOutput(), { signal: never });
+  const [step = ''] = await containersOf(task.id);
+  const { stdout } = await execa('docker', ['inspect', '-f', '{{json .Config.Labels}}', step]);
+  const labels = Object.entries(JSON.parse(stdout) as Record<string, string>);
+  await execa('docker', ['create', ...labels.flatMap(([name, value]) => ['-l', `${name}=${value}`]), BASE_IMAGE]);
+  await go();
+  await resumed;
+  await adopted!.sandbox.dispose();
+  await executor.close();
+  expect(await bench.leftovers()).toEqual([]);
+  executor = await createDockerExecutor(bench.options);
+});
+
 it('takes output and exit code of a step that ended while no worker was there', async () => {
   const { worker, task } = await doomed();
   await killWorker(worker);

@@ -15,6 +15,7 @@ import {
   type UpcomingTask,
 } from '../executor.ts';
 import { waitForRest } from '../rest-of-output.ts';
+import { addLateOnes } from './adopt-slot.ts';
 import type { ExecutorParts } from './parts.ts';
 import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
@@ -207,6 +208,8 @@ export function createJobSandbox(
     // The engine keeps their output only as long as their containers.
     await Promise.all([...services].map(({ ended, cancelled }) => waitForRest(ended, cancelled)));
     enough.abort();
+    // Those that are missed are found when a worker looks for what no job owns.
+    if (slot.adopted) await addLateOnes(parts, slot).catch(() => undefined);
     void removeSlot(parts, slot);
     onClosed();
   }

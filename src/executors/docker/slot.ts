@@ -27,6 +27,8 @@ export interface Slot {
   labels: Record<string, string>;
   /** Where the engine does not share our disk. */
   volumes?: SlotVolumes;
+  /** Begun by an earlier worker, which may have asked the engine for more than we saw. */
+  adopted?: boolean;
   nextStep: number;
   /** All containers but the holder. */
   containers: Set<string>;
