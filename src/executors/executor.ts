@@ -110,7 +110,10 @@ export interface Service {
 
 /** Calls of a sandbox throw ExecutorLostError when what it lives in has died, or does not answer. */
 export interface JobSandbox {
-  /** Runs one task to its end. Output is complete when it settles. */
+  /**
+   * Runs one task to its end. Output is complete when it settles. ImpGemError `task-not-started` when nothing of it ran, as
+   * its script was lost on its way: it can be started again.
+   */
   start(task: Task, output: Output, options: StartOptions): Promise<Exit>;
   /** Hint: these tasks come next, in this order; replaces the previous hint. Free to ignore. */
   expect(tasks: UpcomingTask[]): void;
@@ -132,8 +135,7 @@ export interface AdoptedJob {
   /** Ids of tasks that were started, oldest first: each can be passed to `resume`. */
   started: string[];
   /**
-   * Follows a task that was started before: its output again from byte 0, then its exit. Error `task-not-started`
-   * (ImpGemError) when its worker died before the script was handed over: it can be started.
+   * Follows a task that was started before: its output again from byte 0, then its exit. Errors: those of `start`.
    */
   resume(taskId: string, output: Output, options: StartOptions): Promise<Exit>;
 }

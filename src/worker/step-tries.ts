@@ -38,6 +38,9 @@ export interface StepRun {
   onStarted: () => void;
 }
 
+/** So often a task is started again whose script did not get there. */
+const START_AGAIN = 3;
+
 export type StepEnd = Omit<StepResult, 'startedAt' | 'endedAt' | 'allowed'>;
 
 /** Throws LostJobError only. */
@@ -110,12 +113,15 @@ async function startTask(run: StepRun, retry: number, options: StartOptions): Pr
     job.sandbox.expect(upcomingTasks(job.spec, job.limits, job.begun, run.view.failed !== undefined));
     return { exit };
   };
-  if (!job.adopted?.started.includes(id)) return start();
-  const exit = job.adopted.resume(id, log, options).catch(async (error: unknown) => {
-    if (error instanceof ImpGemError && error.code === 'task-not-started') return (await start()).exit;
-    throw error;
-  });
-  return { exit };
+  // Nothing of a script that was lost on its way has run.
+  const unlessLost = (exit: Promise<Exit>, again: number): Promise<Exit> =>
+    exit.catch(async (error: unknown) => {
+      const isLost = error instanceof ImpGemError && error.code === 'task-not-started' && again > 0;
+      if (isLost) return unlessLost((await start()).exit, again - 1);
+      throw error;
+    });
+  const { exit } = job.adopted?.started.includes(id) ? { exit: job.adopted.resume(id, log, options) } : await start();
+  return { exit: unlessLost(exit, START_AGAIN) };
 }
 
 /** The exit, with all output stored. When the log's store fails, the task is ended first: nobody would see what it does. */

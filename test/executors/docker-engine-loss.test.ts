@@ -1,5 +1,6 @@
 /** An engine that dies under a job: the job is not lost, and nobody takes its failure for the job's. */
 import { rm } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ExecutorLostError } from '../../src/errors.ts';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
@@ -45,7 +46,53 @@ describe.each([{ liveRestore: false }, { liveRestore: true }])('an engine that i
     await job.dispose();
   });
 
-  if (options.liveRestore)
+  if (options.liveRestore) {
+    it('gives no job a warm container whose way in was cut', async () => {
+      const waiting = async (): Promise<number> => {
+        const found = await engine.docker(
+          'ps',
+          '-q',
+          '--filter',
+          `label=dev.impgem.instance=${bench.options.instance}`,
+        );
+        return found.split('\n').filter(Boolean).length;
+      };
+      await (await executor.prepare(context)).dispose();
+      // A slot of the image with its holder and three that wait, and a bare one.
+      await expect.poll(waiting, { timeout: 20_000 }).toBe(5);
+      await engine.kill();
+      await engine.start();
+      const next = await contextOf(BASE_IMAGE, []);
+      const job = await executor.prepare(next);
+      const output = recordOutput();
+      expect(await job.start(taskOf('echo ran'), output, { signal: never })).toMatchObject({ code: 0 });
+      expect(output.text()).toBe('ran\n');
+      await job.dispose();
+      await rm(next.folder, { recursive: true, force: true });
+    });
+
+    it('says of a step whose script it lost that it was not started, and can start it', async () => {
+      const job = await executor.prepare(context);
+      const task = taskOf('echo ran');
+      job.expect([task]);
+      await expect
+        .poll(() => engine.docker('ps', '-q', '--filter', `label=dev.impgem.step=${task.id}`), { timeout: 10_000 })
+        .not.toBe('');
+      process.kill(engine.pid()!, 'SIGSTOP');
+      const running = job.start(task, recordOutput(), { signal: never });
+      running.catch(() => undefined);
+      // It has taken the script from us, and hands it to nobody.
+      await delay(200);
+      process.kill(engine.pid()!, 'SIGKILL');
+      await engine.kill();
+      await engine.start();
+      await expect(running).rejects.toMatchObject({ code: 'task-not-started' });
+      const output = recordOutput();
+      expect(await job.start(task, output, { signal: never })).toMatchObject({ code: 0 });
+      expect(output.text()).toBe('ran\n');
+      await job.dispose();
+    });
+
     it('lets a step go on that it did not kill, and the steps after it', async () => {
       const job = await executor.prepare(context);
       const output = recordOutput();
@@ -62,7 +109,7 @@ describe.each([{ liveRestore: false }, { liveRestore: true }])('an engine that i
       expect(output.text()).toBe('begin\nend\n');
       await job.dispose();
     });
-  else {
+  } else {
     it('lets a job wait for a network when all address pools are taken', async () => {
       const taken: string[] = [];
       const take = (): Promise<string | undefined> =>

@@ -52,6 +52,24 @@ describe('a failing engine', () => {
     expect(started).toEqual(['0', '0-retry-1', '1']);
   });
 
+  it('that lost the script of a step is given it again, but not for ever', async () => {
+    const lost = new InfrastructureError('task-not-started', 'The script never got there', { retryable: true });
+    const losses = new Map([
+      ['0', 2],
+      ['1', 100],
+    ]);
+    const { job, executor } = await start(jobSpec([stepSpec('a'), stepSpec('b')]), {
+      task: (task) => {
+        const left = losses.get(task.id) ?? 0;
+        losses.set(task.id, left - 1);
+        return left > 0 ? { error: lost } : {};
+      },
+    });
+    expect(await job.outcome()).toEqual(['succeeded', 'errored (The script never got there)']);
+    const started = executor.calls.flatMap((call) => (call.call === 'start' ? [call.task.id] : []));
+    expect(started).toEqual(['0', '0', '0', '1', '1', '1', '1']);
+  });
+
   it('at prepare ends the job before its first step', async () => {
     const { job, ports } = await start(jobSpec([stepSpec('a')]), { task: () => ({}), prepare: () => engineDown });
     expect(await job.result).toMatchObject({ state: 'errored', infrastructure: true });

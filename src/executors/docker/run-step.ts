@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { ImpGemError, InfrastructureError, LostJobError } from '../../errors.ts';
+import { InfrastructureError, LostJobError } from '../../errors.ts';
 import type { Exit, Output, StartOptions } from '../executor.ts';
 import { readHandover } from '../shell.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
@@ -37,8 +37,7 @@ export interface RunningStep {
 }
 
 /**
- * Settles when the step has ended and all its output has been taken. Error `task-not-started` for one of an earlier worker
- * that never had its script.
+ * Settles when the step has ended and all its output has been taken. Error `task-not-started` when it never had its script.
  */
 export async function followStep(
   parts: ExecutorParts,
@@ -48,22 +47,22 @@ export async function followStep(
 ): Promise<Exit> {
   const { end } = step;
   const over = new AbortController();
-  const ending = step.stdio === undefined ? endWithoutScript(parts, step, over.signal) : Promise.resolve(false);
+  const heard = { any: false };
+  const ending = endWithoutScript(parts, step, heard, over.signal);
   const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
   if (signal.aborted) onCancel();
   else signal.addEventListener('abort', onCancel, { once: true, signal: over.signal });
   try {
-    const recorded = await takeOutput(parts, step, output, end.signal);
+    const recorded = await takeOutput(parts, step, output, heard);
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
     const hindrance = recorded === undefined && !signal.aborted ? hindranceOf(code) : undefined;
-    if (recorded === undefined && step.stdio === undefined) {
+    if (recorded === undefined && hindrance === undefined && !heard.any) {
       over.abort();
       const ended = await ending;
       if (!(await hasScript(parts, step)))
-        throw new ImpGemError(
-          'task-not-started',
-          'The worker before died before it handed over the script of the task',
-        );
+        throw new InfrastructureError('task-not-started', 'The script of a step never reached its container', {
+          retryable: true,
+        });
       if (ended)
         throw new InfrastructureError('container-lost', 'The script of a step came when it was given up', {
           retryable: true,
@@ -104,14 +103,16 @@ async function takeOutput(
   parts: ExecutorParts,
   step: RunningStep,
   output: Output,
-  ended: AbortSignal,
+  heard: { any: boolean },
 ): Promise<StepEnd | undefined> {
+  const ended = step.end.signal;
   const splitter = createEndRecordSplitter(step.nonce);
   const { logLimit } = parts.options;
   let end: StepEnd | undefined;
   let taken = 0;
   let killed = false;
   const sink = async (bytes: Buffer): Promise<boolean> => {
+    heard.any ||= bytes.length > 0;
     const part = splitter.push(bytes);
     end = part.end;
     // One byte more than the limit, so that whoever reads sees that it was passed.
@@ -156,13 +157,19 @@ function hindranceOf(code: number): string | undefined {
  * A script may be lost with the engine that was carrying it, and stdin stays open when that starts again (live-restore): such
  * a container waits for ever. Gives whether it was ended for that; settles soon after `over` at the latest.
  */
-async function endWithoutScript(parts: ExecutorParts, step: RunningStep, over: AbortSignal): Promise<boolean> {
+async function endWithoutScript(
+  parts: ExecutorParts,
+  step: RunningStep,
+  heard: { any: boolean },
+  over: AbortSignal,
+): Promise<boolean> {
   while (await waited(SCRIPT_GRACE_MS, over)) {
     try {
-      if (await hasScript(parts, step)) return false;
+      // A script may remove its own file, but whoever says something has had one.
+      if (heard.any || (await hasScript(parts, step))) return false;
       // Answers when the engine is at work: what it had in hand before is through a moment later.
       if (!(await isRunning(parts, step.containerId)) || !(await waited(SETTLE_MS, over))) return false;
-      if (await hasScript(parts, step)) return false;
+      if (heard.any || (await hasScript(parts, step))) return false;
       await kill(parts, step.containerId, step.end.signal);
       return true;
     } catch {
@@ -176,7 +183,7 @@ async function waited(ms: number, over: AbortSignal): Promise<boolean> {
   return delay(ms, true, { signal: over }).catch(() => false);
 }
 
-/** What an earlier worker recorded as started may never have had its script: that is recorded first. */
+/** What is recorded as started may never have had its script: that is recorded first. */
 async function hasScript({ docker }: ExecutorParts, step: RunningStep): Promise<boolean> {
   if (step.log) return existsSync(scriptPath(step.folder));
   return engineCall('look for the script of a step', async () => {

@@ -18,6 +18,8 @@ export interface WaitingSteps {
   expect(tasks: UpcomingTask[]): void;
   /** A container for this task: one that waits, or a new one. */
   take(task: Task): Promise<WaitingStep>;
+  /** Whether one that waited ended by itself, or was cut off from us: with its engine, most likely. */
+  lost(): boolean;
   /** Settles when all that was expected waits; rejects when one of them could not be made. */
   settled(): Promise<void>;
   /** Closes what waits; the containers themselves belong to the slot. */
@@ -38,6 +40,7 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
   let later: NodeJS.Timeout | undefined;
   let expected: UpcomingTask[] = [];
   let dropped = false;
+  let lost = false;
   /** Without those that wait for their image: a pull may take minutes. */
   const starting = new Set<Promise<unknown>>();
   const caps = parts.options.limits;
@@ -75,9 +78,13 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       const made = await starts;
       entry.made = made;
       const onEnd = (): void => {
-        if (forget(entry)) void letGo(made);
+        if (!forget(entry)) return;
+        lost = true;
+        void letGo(made);
       };
       made.end.signal.addEventListener('abort', onEnd, { once: true });
+      // Its engine may come back with the container alive (live-restore), but no script gets there any more.
+      made.stdio.once('close', onEnd);
       return made;
     } finally {
       starting.delete(starts);
@@ -122,6 +129,7 @@ export function createWaitingSteps(parts: ExecutorParts, slot: Slot, image: stri
       else later ??= setTimeout(topUpLater, HEAD_START_MS).unref();
       return entry.step;
     },
+    lost: () => lost,
     async settled() {
       await Promise.all(entries.map((entry) => entry.step));
     },

@@ -88,7 +88,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   async function addOne(): Promise<boolean> {
     await parts.starts.quiet(QUIET_MS);
     if (isClosed()) return false;
-    const stale = ready.find(({ image, ended }) => ended?.aborted || isSurplus(image));
+    const stale = ready.find((warm) => !isUsable(warm) || isSurplus(warm.image));
     const missing = images.find((image) => countOf(image, imagesOf(ready)) < countOf(image, images));
     const poor = ready.find(({ image, slot }) => image !== BARE && slot.containers.size < WAITING);
     if (stale) await discard(stale);
@@ -99,6 +99,10 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
       await addWaiting(poor);
     } else return false;
     return true;
+  }
+
+  function isUsable({ waiting, ended }: WarmSlot): boolean {
+    return !ended?.aborted && !waiting.lost();
   }
 
   function isSurplus(image: string | undefined): boolean {
@@ -181,7 +185,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   return {
     claim(job) {
       // Of another image never, not even for its network: programs of a stranger's image run in its containers.
-      const fits = (image: string | undefined) => ready.find((one) => one.image === image && !one.ended?.aborted);
+      const fits = (image: string | undefined) => ready.find((one) => one.image === image && isUsable(one));
       const warm = fits(job.image) ?? fits(BARE);
       if (!warm || !moveFolders(warm.slot, job)) return undefined;
       take(warm);
