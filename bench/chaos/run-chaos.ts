@@ -119,7 +119,7 @@ async function disturb(
     faults.push(...(await checker.afterEnd()));
     if (faults.length > 0) {
       for (const line of cast.lines().filter((text) => /"level":(5|6)0/.test(text))) say(line);
-      if (options.keep !== undefined) await keepEvidence(options.keep, product, cast);
+      if (options.keep !== undefined) await keepEvidence(options.keep, product, cast, engine);
     }
     return {
       seed: options.seed,
@@ -137,10 +137,18 @@ async function disturb(
   }
 }
 
-async function keepEvidence(folder: string, product: Product, cast: Cast): Promise<void> {
+async function keepEvidence(
+  folder: string,
+  product: Product,
+  cast: Cast,
+  engine: OwnEngine | undefined,
+): Promise<void> {
   await cp(join(product.folder, 'data'), join(folder, 'data'), { recursive: true, verbatimSymlinks: true });
   await writeFile(join(folder, 'lines'), cast.lines().join('\n'));
   await writeFile(join(folder, 'posts.json'), JSON.stringify(product.forge.posts));
+  if (!engine) return;
+  const containers = (await engine.docker('ps', '-aq')).split('\n').filter(Boolean);
+  await writeFile(join(folder, 'containers.json'), await engine.docker('inspect', ...containers));
 }
 
 /** Does one thing for each item, evenly over the time; what takes longer is waited for at the end. */

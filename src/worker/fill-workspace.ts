@@ -1,10 +1,10 @@
 /** The commit's files into a job's workspace, tried again where that may help: nothing of the job has run by then. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError } from '../errors.ts';
 import { removeTree } from '../executors/remove-tree.ts';
 import type { Assignment, WorkspaceSource } from './ports.ts';
+import { pause } from './stop.ts';
 
 /** Before the second and the third try: a forge that is being restarted is back by then. */
 const PAUSES_MS = [500, 4000];
@@ -24,8 +24,7 @@ export async function fillWorkspace(
     } catch (error) {
       if (!(error instanceof InfrastructureError) || !error.retryable || stop.aborted) throw error;
       note(`${error.message}; tried again`);
-      await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined);
-      if (stop.aborted) throw error;
+      if (!(await pause(pauseMs, stop))) throw error;
       // The folder itself stays: a container may have it mounted.
       for (const name of await readdir(folder)) await removeTree(join(folder, name));
     }

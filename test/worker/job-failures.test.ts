@@ -94,15 +94,16 @@ describe('a checkout that fails', () => {
   async function checkOut(errors: Error[]) {
     const ports = memoryPorts('/nonexistent');
     ports.files['file'] = 'from the commit';
-    const { create } = ports.workspaces;
+    const { workspaces } = ports;
     const seen: string[][] = [];
-    ports.workspaces.create = async (what, folder, stop) => {
+    const create: typeof workspaces.create = async (what, folder, stop) => {
       seen.push(await readdir(folder));
       const error = errors.shift();
       if (error) await writeFile(join(folder, 'half'), '');
       if (error) throw error;
-      return create(what, folder, stop);
+      return workspaces.create(what, folder, stop);
     };
+    ports.workspaces = { create };
     const { job } = await start(jobSpec([stepSpec('a', { name: 'a' })]), { task: () => ({}) }, ports);
     return { result: await job.result, text: ports.text('job'), seen };
   }

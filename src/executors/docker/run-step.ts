@@ -47,16 +47,17 @@ export async function followStep(
 ): Promise<Exit> {
   const { end } = step;
   const over = new AbortController();
-  const heard = { any: false };
-  const ending = endWithoutScript(parts, step, heard, over.signal);
+  let heard = false;
+  const isHeard = (): boolean => heard;
+  const ending = endWithoutScript(parts, step, isHeard, over.signal);
   const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
   if (signal.aborted) onCancel();
   else signal.addEventListener('abort', onCancel, { once: true, signal: over.signal });
   try {
-    const recorded = await takeOutput(parts, step, output, heard);
+    const recorded = await takeOutput(parts, step, output, () => (heard = true));
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
     const hindrance = recorded === undefined && !signal.aborted ? hindranceOf(code) : undefined;
-    if (recorded === undefined && hindrance === undefined && !heard.any) {
+    if (recorded === undefined && hindrance === undefined && !isHeard()) {
       over.abort();
       const ended = await ending;
       if (!(await hasScript(parts, step)))
@@ -103,7 +104,7 @@ async function takeOutput(
   parts: ExecutorParts,
   step: RunningStep,
   output: Output,
-  heard: { any: boolean },
+  onOutput: () => void,
 ): Promise<StepEnd | undefined> {
   const ended = step.end.signal;
   const splitter = createEndRecordSplitter(step.nonce);
@@ -112,7 +113,7 @@ async function takeOutput(
   let taken = 0;
   let killed = false;
   const sink = async (bytes: Buffer): Promise<boolean> => {
-    heard.any ||= bytes.length > 0;
+    onOutput();
     const part = splitter.push(bytes);
     end = part.end;
     // One byte more than the limit, so that whoever reads sees that it was passed.
@@ -160,16 +161,16 @@ function hindranceOf(code: number): string | undefined {
 async function endWithoutScript(
   parts: ExecutorParts,
   step: RunningStep,
-  heard: { any: boolean },
+  isHeard: () => boolean,
   over: AbortSignal,
 ): Promise<boolean> {
   while (await waited(SCRIPT_GRACE_MS, over)) {
     try {
       // A script may remove its own file, but whoever says something has had one.
-      if (heard.any || (await hasScript(parts, step))) return false;
+      if (isHeard() || (await hasScript(parts, step))) return false;
       // Answers when the engine is at work: what it had in hand before is through a moment later.
       if (!(await isRunning(parts, step.containerId)) || !(await waited(SETTLE_MS, over))) return false;
-      if (heard.any || (await hasScript(parts, step))) return false;
+      if (isHeard() || (await hasScript(parts, step))) return false;
       await kill(parts, step.containerId, step.end.signal);
       return true;
     } catch {
