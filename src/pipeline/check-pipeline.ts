@@ -8,6 +8,7 @@ import {
   checkEnv,
   checkImage,
   checkInside,
+  checkLimits,
   checkTimes,
   checkWhen,
   placeIn,
@@ -51,6 +52,7 @@ export function checkPipeline(source: PipelineSource, report: Report): void {
   checkConcurrency(source.concurrency, ['concurrency'], inPipeline('the `concurrency` of a pipeline'), report);
   checkTimes(source.defaults?.job ?? {}, ['defaults', 'job'], report);
   checkTimes(source.defaults?.step ?? {}, ['defaults', 'step'], report);
+  checkLimits(source.defaults?.step?.limits, ['defaults', 'step', 'limits'], report);
   const planned = placeIn(scope, 'planned', '`defaults`');
   checkEach(source.defaults?.job?.['runs-on'], ['defaults', 'job', 'runs-on'], (label, at) =>
     checkTemplate(label, at, planned, report),

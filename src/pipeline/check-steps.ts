@@ -7,6 +7,7 @@ import {
   checkEnv,
   checkImage,
   checkInside,
+  checkLimits,
   checkTimes,
   checkWhen,
   placeIn,
@@ -48,6 +49,7 @@ function checkStep(step: StepSource, path: Path, scope: Scope, report: Report): 
   const inStep = (what: string) => placeIn(scope, 'step', what);
   checkScript(step.run, [...path, 'run'], report);
   checkTimes(step, path, report);
+  checkLimits(step.limits, [...path, 'limits'], report);
   if (toText(step.run).trim() === '') report([...path, 'run'], { code: 'empty', message: '`run` must not be empty.' });
   refuseTemplate(step.name, [...path, 'name'], 'The name of a step', report);
   checkImage(step.image, [...path, 'image'], placeIn(scope, 'planned', 'the image of a step'), report);

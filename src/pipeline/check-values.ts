@@ -1,5 +1,6 @@
 /** Values that stand at several places: images, patterns, paths, conditions, groups. */
 import type { Static } from 'typebox';
+import { parseSize } from '../config/units.ts';
 import { checkCondition, checkTemplate, type Place, PLACES, type Scope } from './check-expression.ts';
 import { isTooLong } from './duration-ms.ts';
 import { problemOfGlob } from './glob.ts';
@@ -7,9 +8,11 @@ import { parseImageReference } from './image-reference.ts';
 import { isInside } from './path-inside.ts';
 import type { WhenSource } from './match-when.ts';
 import type { Report } from './pipeline.ts';
-import type { Concurrency } from './schema-parts.ts';
+import type { Concurrency, Limits as LimitsSchema } from './schema-parts.ts';
 import { hasExpression } from './split-template.ts';
 import type { Path } from './yaml-source.ts';
+
+type Limits = Static<typeof LimitsSchema>;
 
 export type Stage = keyof typeof PLACES;
 
@@ -79,6 +82,18 @@ export function checkTimes(
   ] as const)
     if (text !== undefined && isTooLong(text))
       report([...path, ...at], { code: 'value-invalid', message: `\`${text}\` is too long; 24d is the most.` });
+}
+
+/** No container engine starts anything with less; whether bytes or a size, the schema has seen to it. */
+const LEAST_MEMORY = '6m';
+
+export function checkLimits(limits: Limits | undefined, path: Path, report: Report): void {
+  const memory = limits?.memory;
+  if (memory === undefined || (parseSize(String(memory)) ?? 0) >= (parseSize(LEAST_MEMORY) ?? 0)) return;
+  report([...path, 'memory'], {
+    code: 'value-invalid',
+    message: `\`${memory}\` of memory is too little for any step; ${LEAST_MEMORY} is the least.`,
+  });
 }
 
 /** A path that may not leave the workspace; `home` allows `~/`. */

@@ -170,9 +170,13 @@ export const Retry = Type.Union(
 
 export const Limits = Type.Object(
   {
-    memory: Type.Optional({ ...Size, description: 'Memory in bytes, or with k, m, g.', examples: ['512m'] }),
+    memory: Type.Optional({
+      ...Size,
+      description: 'Memory in bytes, or with k, m, g; 6m at least.',
+      examples: ['512m'],
+    }),
     cpu: Type.Optional(
-      Type.Number({ exclusiveMinimum: 0, maximum: 1024, description: 'Cores; may be a fraction.', examples: [1.5] }),
+      Type.Number({ minimum: 0.01, maximum: 1024, description: 'Cores; may be a fraction.', examples: [1.5] }),
     ),
     pids: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 4_194_304, description: 'Processes and threads.', examples: [256] }),

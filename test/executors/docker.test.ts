@@ -139,3 +139,12 @@ describe('an image that lacks what holds a job or a step', () => {
 it('leaves nothing on the engine', async () => {
   expect(await bench.leftovers()).toEqual([]);
 });
+
+it('starts steps on an engine with fewer cores than the operator allows each', async () => {
+  const limits = { ...bench.options.limits, cpu: 1000 };
+  const executor = await createDockerExecutor({ ...bench.options, limits });
+  const job = await openJob(executor, BASE_IMAGE);
+  expect((await job.run('echo ran')).text).toBe('ran\n');
+  await job.close();
+  await executor.close();
+});

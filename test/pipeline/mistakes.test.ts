@@ -42,9 +42,19 @@ test('conditions that are joined must stay one that can be read', () => {
 test('memory is a number of bytes or a size', () => {
   const memory = (size: string) =>
     planText(`steps: [{ run: make, limits: { memory: ${size} } }]`).plan?.jobs[0]?.steps[0]?.limits.memory;
-  expect([memory('1048576'), memory('"1048576"'), memory('1m'), memory('1M')]).toEqual(Array(4).fill(1048576));
+  expect([memory('8388608'), memory('"8388608"'), memory('8m'), memory('8M')]).toEqual(Array(4).fill(8388608));
   for (const wrong of ['0', '-1', '1.5', '1t', '1e3', 'true', '9999999999999999'])
     expect(codes(`steps: [{ run: make, limits: { memory: ${wrong} } }]`)).toHaveLength(1);
+});
+
+test('limits below what any engine starts a container with are refused', () => {
+  const step = (limits: string) => planText(`steps: [{ run: make, limits: { ${limits} } }]`).diagnostics;
+  expect(step('memory: 6m, cpu: 0.01, pids: 1')).toEqual([]);
+  expect(step('memory: 5m')).toMatchObject([
+    { code: 'value-invalid', message: '`5m` of memory is too little for any step; 6m is the least.', line: 1 },
+  ]);
+  expect(step('cpu: 0.001')).toMatchObject([{ message: expect.stringContaining('from 0.01 to 1024') as string }]);
+  expect(codes('defaults: { step: { limits: { memory: 1k } } }\nsteps: [{ run: make }]')).toEqual(['value-invalid 1']);
 });
 
 test.each([

@@ -31,10 +31,13 @@ const ANSWER_MS = 2000;
 /**
  * Runs each task in a fresh container of a Docker engine. Throws InfrastructureError when the engine does not answer.
  */
-export async function createDockerExecutor(options: DockerOptions): Promise<Executor> {
-  const engine = await connectEngine(options);
+export async function createDockerExecutor(asked: DockerOptions): Promise<Executor> {
+  const engine = await connectEngine(asked);
   const { docker } = engine;
-  await engineCall('use the Docker engine', () => docker.ping());
+  const { NCPU } = await engineCall('use the Docker engine', () => docker.info() as Promise<{ NCPU?: number }>);
+  // It refuses every container that may use more cores than it has.
+  const cpu = Math.min(asked.limits.cpu, NCPU === undefined || NCPU < 1 ? Infinity : NCPU);
+  const options = { ...asked, limits: { ...asked.limits, cpu } };
   const labels = commonLabels(options);
   const images = createImages(docker, options, createPlatformCheck(docker, labels));
   const report = options.onProblem ?? (() => undefined);
