@@ -71,6 +71,18 @@ describe.each([{ liveRestore: false }, { liveRestore: true }])('an engine that i
       await rm(next.folder, { recursive: true, force: true });
     });
 
+    it('leaves nothing behind, though it was away when that was to be removed', async () => {
+      const left = (): Promise<string> =>
+        engine.docker('ps', '-aq', '--filter', `label=dev.impgem.instance=${bench.options.instance}`);
+      const job = await executor.prepare(context);
+      await engine.kill();
+      await job.dispose();
+      await delay(500);
+      await engine.start();
+      await executor.close();
+      expect(await left()).toBe('');
+    });
+
     it('says of a step whose script it lost that it was not started, and can start it', async () => {
       const job = await executor.prepare(context);
       const task = taskOf('echo ran');

@@ -48,6 +48,7 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
   });
   const events = createEngineEvents(docker, `${LABEL.instance}=${options.instance}`, () => {
     rules.forget();
+    removal.again();
     warm.refill();
   });
   const starts = createStartQueue();
@@ -130,7 +131,14 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
     },
     async close() {
       await warm.close();
+      removal.again();
       await removal.idle();
+      // What the engine made as it died, and we never heard of.
+      await reapSlots(
+        parts,
+        () => true,
+        () => new Set(open),
+      ).catch(() => undefined);
       events.close();
       engine.close();
     },
