@@ -33,6 +33,7 @@ import { createApp } from '../server/app.ts';
 import { createMetrics } from '../server/metrics.ts';
 import { startServer } from '../server/start-server.ts';
 import { atMost } from './at-most.ts';
+import { closeLogs } from './close-logs.ts';
 import { countEnds, countReceipts } from './count-intake.ts';
 import { dataFolder } from './data-folder.ts';
 import { gaugesOf } from './gauges.ts';
@@ -88,8 +89,13 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     archive,
     archiving: {
       keep: settings.IMPGEM_KEEP_RUNS,
-      onEnd: (record: RunRecord) =>
-        void recordRun(metrics, record, logs).catch((error: unknown) => onError(messageOf(error))),
+      onEnd: (record: RunRecord) => {
+        for (const seen of [
+          recordRun(metrics, record, logs),
+          closeLogs({ ...logs, close: (key) => announced.close(key) }, record),
+        ])
+          seen.catch((error: unknown) => onError(messageOf(error)));
+      },
     },
     forges,
     settings,
