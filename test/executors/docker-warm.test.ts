@@ -2,6 +2,7 @@
 import { execa } from 'execa';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
@@ -279,7 +280,8 @@ it('makes a new slot for one that somebody ended, and gives no job the dead one'
   await job.dispose();
 });
 
-it('keeps no slot of an image that cannot hold one', async () => {
+/** An image that cannot hold a slot. */
+async function imageWithoutSleep(): Promise<string> {
   const image = `impgem-test-warm-bad:${bench.options.instance}`;
   await execa('docker', ['run', '--name', bench.options.instance, BASE_IMAGE, 'rm', '/bin/sleep']);
   await execa('docker', ['commit', bench.options.instance, image]);
@@ -287,6 +289,32 @@ it('keeps no slot of an image that cannot hold one', async () => {
   onTestFinished(async () => {
     await execa('docker', ['rmi', '-f', image]);
   });
+  return image;
+}
+
+it("does not make a bare slot again and again where the operator's own image cannot hold one", async () => {
+  const image = await imageWithoutSleep();
+  const other = await createDockerExecutor({ ...bench.options, image });
+  const job = await other.prepare(await context());
+  expect(await job.start(taskOf('true'), recordOutput(), { signal })).toMatchObject({ code: 0 });
+  await job.dispose();
+  await untilWarm(BASE_IMAGE);
+  const label = ['--filter', `label=dev.impgem.instance=${bench.options.instance}`, '--filter', `image=${image}`];
+  const made = async (): Promise<number> => {
+    const until = String(Math.ceil(Date.now() / 1000));
+    const events = await execa('docker', ['events', '--since', '1', '--until', until, ...label, '-f', 'event=create']);
+    return events.stdout.split('\n').filter((line) => line.includes('container create')).length;
+  };
+  await delay(1000);
+  const before = await made();
+  expect(before).toBeGreaterThan(0);
+  await delay(3000);
+  expect(await made()).toBe(before);
+  await other.close();
+});
+
+it('keeps no slot of an image that cannot hold one', async () => {
+  const image = await imageWithoutSleep();
   const failing = executor.prepare(await context({ image })).then(async (job) => {
     const exit = job.start(taskOf('true'), recordOutput(), { signal });
     return exit.finally(() => job.dispose());

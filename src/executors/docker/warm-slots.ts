@@ -67,6 +67,8 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
   let again = false;
   /** Images of the slots that are to be there, the most recently used first. */
   let images: string[] = [];
+  /** Images that have nothing to hold a slot with, as far as was seen since a job last used them. */
+  const unfit = new Set<string>();
   let closed = false;
 
   function plan(): void {
@@ -111,7 +113,8 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 
   /** Nothing is pulled for it. */
   async function lacksBare(): Promise<boolean> {
-    return images.length > 0 && countOf(BARE, imagesOf(ready)) === 0 && parts.images.has(parts.options.image);
+    const { image } = parts.options;
+    return images.length > 0 && countOf(BARE, imagesOf(ready)) === 0 && !unfit.has(image) && parts.images.has(image);
   }
 
   async function make(of: string | undefined): Promise<void> {
@@ -152,8 +155,11 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     const { signal } = parts.events.watch(holderId);
     const onEnd = (): void => {
       const { code } = signal.reason as ContainerEnd;
-      // Its image has nothing to hold a slot with: the next would end as well, and the one after it.
-      if (code === 126 || code === 127) images = images.filter((one) => one !== image);
+      // The next would end as well, and the one after it.
+      if (code === 126 || code === 127) {
+        unfit.add(image);
+        images = images.filter((one) => one !== image);
+      }
       plan();
     };
     signal.addEventListener('abort', onEnd, { once: true });
@@ -200,6 +206,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     use(image) {
       // What a tag means is asked at each job then; what was made before it may be of yesterday's image.
       if (parts.options.pullPolicy === 'always' && !isPinned(image)) return;
+      unfit.delete(image);
       images = images.length === 0 ? Array.from({ length: size }, () => image) : [image, ...images].slice(0, size);
       plan();
     },
