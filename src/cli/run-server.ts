@@ -203,6 +203,7 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
     git,
     allowed,
     store: runs.store,
+    queues: runs.queues,
     planner,
     metrics,
     log,

@@ -8,6 +8,7 @@ import type { Forge } from '../forges/forge.ts';
 import type { Git } from '../git/git.ts';
 import type { Redis } from '../queue/connection.ts';
 import { type ForgeName, type PipelineEvent, parseRepository } from '../runs/event.ts';
+import type { IsLeft } from './left-deliveries.ts';
 import type { Planner } from './planner.ts';
 import type { Pushes } from './pushes.ts';
 
@@ -18,9 +19,12 @@ export interface CatchUpDeps {
   allowed: (repository: string) => boolean;
   /** Repositories that ever had a run. */
   repositories(): Promise<string[]>;
-  pushes: Pick<Pushes, 'isTold' | 'find'>;
+  pushes: Pick<Pushes, 'toldBy' | 'find'>;
+  isLeft: IsLeft;
   /** Whether this commit of the branch has a run already: somebody may have asked for one. */
   hasRun(repository: string, branch: string, sha: string): Promise<boolean>;
+  /** The commit of the newest push to this branch that has a run. */
+  lastPush(repository: string, branch: string): Promise<string | undefined>;
   planner: Pick<Planner, 'settle'>;
   /** Hears of every push that led to runs. */
   onFound(): void;
@@ -39,6 +43,8 @@ interface Head {
   ref: string;
   branch: string;
   sha: string;
+  /** The delivery that told of it, and that nobody plans. */
+  left?: string;
 }
 
 const headsKey = (repository: string): string => `ig:heads:${repository}`;
@@ -66,27 +72,40 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
   const pause = (ms: number): Promise<unknown> =>
     sleep(ms, undefined, { signal: stopped.signal }).catch(() => undefined);
 
-  const missing = async (heads: Head[]): Promise<Head[]> => {
-    const known = await Promise.all(
-      heads.map(
-        async (head) => (await deps.pushes.isTold(head)) || (await deps.hasRun(head.repository, head.branch, head.sha)),
-      ),
-    );
-    return heads.filter((_, index) => !known[index]);
+  /** The head, unless somebody told of it or it has run. */
+  const ifMissing = async (head: Head): Promise<Head | undefined> => {
+    const forge = parseRepository(head.repository)?.forge;
+    const told = await deps.pushes.toldBy(head);
+    const isLeft = told !== undefined && forge !== undefined && (await deps.isLeft(forge, told));
+    if (told !== undefined && !isLeft) return undefined;
+    if (await deps.hasRun(head.repository, head.branch, head.sha)) return undefined;
+    return isLeft ? { ...head, left: told } : head;
   };
+
+  const missing = async (heads: Head[]): Promise<Head[]> =>
+    (await Promise.all(heads.map(ifMissing))).filter((head) => head !== undefined);
 
   const remember = async (repository: string, heads: Head[]): Promise<void> => {
     if (heads.length === 0) return;
     await deps.redis.hset(headsKey(repository), Object.fromEntries(heads.map(({ ref, sha }) => [ref, sha])));
   };
 
+  /** Puts the commits into `known` that were pushed last, by what has run. */
+  const rememberPushes = async (heads: Head[], known: Record<string, string>): Promise<void> => {
+    for (const { repository, ref, branch } of heads) {
+      const sha = await deps.lastPush(repository, branch);
+      if (sha !== undefined) known[ref] = sha;
+    }
+  };
+
   /** Failed plannings of heads that are not remembered yet. */
   const failures = new Map<string, number>();
 
   /** Whether it led to runs. Throws what may pass: the next look tries again, but not for ever. */
-  const runMissed = async ({ repository, ref, branch, sha }: Head, before: string | undefined): Promise<boolean> => {
+  const runMissed = async (head: Head, before: string | undefined): Promise<boolean> => {
+    const { repository, ref, branch, sha } = head;
     const cause = `catch-up ${repository} ${ref} ${sha}`;
-    const naming = await deps.pushes.find({ repository, ref, sha }, { cause, receivedAt: new Date().toISOString() });
+    const naming = await deps.pushes.find(head, { cause, receivedAt: new Date().toISOString() }, head.left);
     if (!naming) return false;
     const event: PipelineEvent = {
       kind: 'push',
@@ -151,9 +170,11 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
       const branch = /^refs\/heads\/(.+)$/.exec(ref)?.[1];
       return branch === undefined || before[ref] === sha ? [] : [{ repository, ref, branch, sha }];
     });
-    // The first look only remembers: what was there before we came is nobody's missed push.
+    // The first look only remembers, but for branches of which pushes were run: what was there before we came is nobody's
+    // missed push.
     const isFirst = Object.keys(before).length === 0;
-    let missed = isFirst ? [] : await missing(heads);
+    if (isFirst) await rememberPushes(heads, before);
+    let missed = await missing(isFirst ? heads.filter(({ ref }) => before[ref] !== undefined) : heads);
     if (missed.length > 0) {
       await pause(deps.graceMs ?? GRACE_MS);
       if (isStopped()) return 0;
@@ -162,7 +183,7 @@ export function createCatchUp(deps: CatchUpDeps): CatchUp {
     // All at once: half of a first look, and the others would be missed at the next.
     await remember(
       repository,
-      heads.filter((head) => !missed.includes(head)),
+      heads.filter((head) => !missed.some(({ ref }) => ref === head.ref)),
     );
     let found = 0;
     for (const head of missed) {

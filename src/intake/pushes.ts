@@ -28,7 +28,9 @@ return 1
 `;
 
 const FIND = `
-if redis.call('HEXISTS', KEYS[1], 'delivery') == 1 then return false end
+local delivery = redis.call('HGET', KEYS[1], 'delivery')
+if delivery and delivery ~= ARGV[2] then return false end
+redis.call('HDEL', KEYS[1], 'delivery')
 redis.call('HSETNX', KEYS[1], 'found', ARGV[1])
 redis.call('EXPIRE', KEYS[1], ${LATE_SECONDS})
 return redis.call('HGET', KEYS[1], 'found')
@@ -37,16 +39,17 @@ return redis.call('HGET', KEYS[1], 'found')
 export interface Pushes {
   /** A delivery was taken that tells of this push. */
   tell(push: Push, delivery: string): Promise<void>;
-  isTold(push: Push): Promise<boolean>;
-  /** Catch-up found it. Gives how to name its runs, or undefined when a delivery tells of it. */
-  find(push: Push, naming: Naming): Promise<Naming | undefined>;
+  /** Id of the delivery that was taken last of those that tell of this push. */
+  toldBy(push: Push): Promise<string | undefined>;
+  /** Catch-up found it. Gives how to name its runs, or undefined when a delivery, other than `left`, tells of it. */
+  find(push: Push, naming: Naming, left?: string): Promise<Naming | undefined>;
   /** How catch-up named the runs of this delivery's push, if it was there first. */
   foundAs(event: PipelineEvent): Promise<Naming | undefined>;
 }
 
 interface Commands {
   igTellPush(count: number, key: string, delivery: string): Promise<number>;
-  igFindPush(count: number, key: string, naming: string): Promise<string | null>;
+  igFindPush(count: number, key: string, naming: string, left: string): Promise<string | null>;
 }
 
 export function createPushes(redis: Redis): Pushes {
@@ -59,8 +62,9 @@ export function createPushes(redis: Redis): Pushes {
     async tell(push, delivery) {
       await commands.igTellPush(1, key(push), delivery);
     },
-    isTold: async (push) => (await redis.hexists(key(push), 'delivery')) === 1,
-    find: async (push, naming) => parse(await commands.igFindPush(1, key(push), JSON.stringify(naming))),
+    toldBy: async (push) => (await redis.hget(key(push), 'delivery')) ?? undefined,
+    find: async (push, naming, left = '') =>
+      parse(await commands.igFindPush(1, key(push), JSON.stringify(naming), left)),
     async foundAs(event) {
       if (event.kind !== 'push' || event.delivery === undefined) return undefined;
       const [delivery, found] = await redis.hmget(key(event), 'delivery', 'found');

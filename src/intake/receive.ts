@@ -95,7 +95,7 @@ export function createEnqueue(
   return async ({ head, event }: AcceptedDelivery): Promise<boolean> => {
     const { turn, kept } = deps.turns.take(event.repository);
     // All at once, for speed. The event goes in even for a duplicate: planning it again changes nothing, and if the
-    // first try died between the two writes (and so was never answered), the redelivery is what heals it.
+    // first try died between the two writes (and so was never answered), a redelivery heals it, or catch-up does.
     const [{ tries, duplicate }] = await Promise.all([
       deps.deliveries.accept(head),
       kept,
@@ -108,6 +108,6 @@ export function createEnqueue(
 }
 
 /** A BullMQ job id: no `:`, never all digits, and bounded whatever the forge sends. */
-function eventId(forge: string, delivery: string, tries: number): string {
+export function eventId(forge: string, delivery: string, tries: number): string {
   return `${forge}-${createHash('sha256').update(delivery).digest('hex').slice(0, 24)}-${tries}`;
 }

@@ -4,11 +4,13 @@ import type { Forge } from '../forges/forge.ts';
 import type { Redis } from '../queue/connection.ts';
 import { type ForgeName, parseRepository } from '../runs/event.ts';
 import type { Deliveries } from './deliveries.ts';
+import type { IsLeft } from './left-deliveries.ts';
 
 export interface RedeliveryDeps {
   redis: Redis;
   forges: Map<ForgeName, Forge>;
   deliveries: Pick<Deliveries, 'get'>;
+  isLeft: IsLeft;
   /** Where people and forges reach us; undefined: any webhook counts that ends like ours. */
   publicUrl: string | undefined;
   onSent(forge: ForgeName): void;
@@ -42,7 +44,7 @@ export function createRedelivery(deps: RedeliveryDeps): Redeliver {
         isOurs: (url) => isOurs(url, name.forge, deps.publicUrl),
         maySend: async (guid) => {
           const known = await deps.deliveries.get(guid, name.forge);
-          if (known && known.state !== 'failed') return false;
+          if (known && known.state !== 'failed' && !(await deps.isLeft(name.forge, guid))) return false;
           const key = triesKey(name.forge, guid);
           const [tries] = (await deps.redis.multi().incr(key).expire(key, KEEP_SECONDS).exec()) ?? [];
           return Number(tries?.[1]) <= MOST;

@@ -33,6 +33,8 @@ export interface StatusPayload {
 
 export interface Queues {
   addEvent(id: string, payload: EventPayload): Promise<void>;
+  /** Whether the event waits, is being planned or is put off. */
+  hasEvent(id: string): Promise<boolean>;
   addTicket(ticket: TicketPayload, options: TicketOptions): Promise<void>;
   /** Whether a ticket of this fence waits or is being served. One that failed makes room for another. */
   hasTicket(ticket: Omit<TicketPayload, 'turn'>, labels: string[]): Promise<boolean>;
@@ -150,6 +152,7 @@ export function createQueues(redis: Redis, onError: (message: string) => void): 
         }),
       );
     },
+    hasEvent: (id) => using(EVENT_QUEUE, async (queue) => (await queue.getJobState(id)) !== 'unknown'),
     async addTicket(ticket, { labels, delayMs }) {
       const name = jobQueueName(labels);
       if (labels.length > 0) await labelled.use(name);

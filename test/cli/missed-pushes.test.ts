@@ -16,8 +16,9 @@ it('counts what was missed: found by its branch head, and asked for again', asyn
   const { redis, forges, git, planner, runs, remote } = fixture;
   const settings = { ...fixture.settings, IMPGEM_CATCH_UP: '1h' };
   const log = createLogger('test', settings);
-  const { store } = runs;
-  const missed = findMissedPushes({ settings, redis, forges, git, planner, store, metrics, log, allowed: () => true });
+  const { store, queues } = runs;
+  const allowed = (): boolean => true;
+  const missed = findMissedPushes({ settings, redis, forges, git, planner, store, queues, metrics, log, allowed });
   const repository = await fixture.repository('ann/missed');
   const sha = await repository.commit({ '.impgem.yml': 'steps: [{ run: "true" }]\n' });
   // Catch-up asks for repositories that ever had a run.

@@ -2,9 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type CatchUpDeps, createCatchUp } from '../../src/intake/catch-up.ts';
+import { createIsLeft } from '../../src/intake/left-deliveries.ts';
 import { PLANNERS, planFairly } from '../../src/intake/fair-planning.ts';
 import type { Git } from '../../src/git/git.ts';
 import type { Planner } from '../../src/intake/planner.ts';
+import { eventId } from '../../src/intake/receive.ts';
 import { connectRedis } from '../../src/queue/connection.ts';
 import { EVENT_QUEUE, type EventPayload, consume } from '../../src/queue/queues.ts';
 import type { Lifecycle } from '../../src/runs/lifecycle.ts';
@@ -177,8 +179,11 @@ describe('catch-up', () => {
       allowed: () => true,
       repositories: () => Promise.resolve([`gitea/${name}`]),
       pushes: fixture.pushes,
+      isLeft: createIsLeft(fixture.deliveries, fixture.runs.queues),
       hasRun: async (of, branch, sha) =>
         (await fixture.runs.store.list({ repository: of, branch, sha, limit: 1 })).runs.length > 0,
+      lastPush: async (of, branch) =>
+        (await fixture.runs.store.list({ repository: of, branch, limit: 1 })).runs[0]?.sha,
       planner: fixture.planner,
       onFound: () => found++,
       redeliver: () => Promise.resolve(),
@@ -289,11 +294,40 @@ describe('catch-up', () => {
     const other = await repositoryOf('late/nothing');
     await other.commit({ 'file.txt': '1' });
     await look();
-    await accepted(pushOf(name, await other.commit({ 'file.txt': '2' })));
+    const event = await accepted(pushOf(name, await other.commit({ 'file.txt': '2' })));
+    await fixture.runs.queues.addEvent(eventId('gitea', event.delivery, 1), { event, tries: 1, turn: 1 });
     const settled: string[] = [];
     const planner = { settle: (event: PipelineEvent) => (settled.push(event.ref), Promise.resolve({ runs: [] })) };
     expect(await look({ planner, graceMs: 600_000 })).toBe(0);
     expect(settled).toEqual([]);
+  });
+
+  it('finds a push whose delivery was half taken when the server died, and gives its run to the delivery that is sent again', async () => {
+    const other = await repositoryOf('late/half');
+    await other.commit(GREEN);
+    await look();
+    // Known and told of, but its event never got into the queue.
+    const event = await accepted(pushOf(name, await other.commit({ 'file.txt': 'half' })));
+    expect(await look()).toBe(1);
+    const runs = await runsOf(event.sha ?? '');
+    expect(runs).toMatchObject([{ foundBy: 'catch-up' }]);
+    await fixture.planner.handle(await accepted(event), 1);
+    expect(await runsOf(event.sha ?? '')).toHaveLength(1);
+    expect(await fixture.deliveries.get(event.delivery)).toMatchObject({ state: 'planned', runs: [runs[0]?.id] });
+    expect(await look()).toBe(0);
+  });
+
+  it('finds at its first look what was pushed after a push that was run, and of that branch alone', async () => {
+    const other = await repositoryOf('late/second');
+    await other.commit(GREEN, { branch: 'before-us' });
+    const first = await accepted(pushOf(name, await other.commit(GREEN)));
+    await fixture.planner.handle(first, 1);
+    const sha = await other.commit({ 'file.txt': 'second' });
+    expect(await look()).toBe(1);
+    const runs = await runsIn(name);
+    expect(runs.map((run) => run.sha).sort()).toEqual([first.sha, sha].sort());
+    expect(runs.find((run) => run.sha === sha)).toMatchObject({ foundBy: 'catch-up', branch: 'main' });
+    expect(await look()).toBe(0);
   });
 
   it('gives its run to the delivery that comes after all, and another push of the commit runs again', async () => {

@@ -3,8 +3,12 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createGitHub } from '../../src/forges/github.ts';
 import { createDeliveries } from '../../src/intake/deliveries.ts';
+import { createIsLeft } from '../../src/intake/left-deliveries.ts';
+import { eventId } from '../../src/intake/receive.ts';
 import { type Redeliver, createRedelivery } from '../../src/intake/redelivery.ts';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
+import { type Queues, createQueues } from '../../src/queue/queues.ts';
+import type { PipelineEvent } from '../../src/runs/event.ts';
 import { type FakeForge, startFakeForge } from '../support/fake-forge.ts';
 import { fakeDelivery, type FakeDelivery } from '../support/fake-hooks.ts';
 import { type TestRedis, startRedis } from '../support/redis.ts';
@@ -17,6 +21,7 @@ const HOUR = 3600;
 
 let server: TestRedis;
 let redis: Redis;
+let queues: Queues;
 let forge: FakeForge;
 let arrived: string[];
 let answer: number;
@@ -32,10 +37,12 @@ let url: string;
 beforeAll(async () => {
   [server, forge] = await Promise.all([startRedis(), startFakeForge()]);
   redis = connectRedis(server.url, 'patient', () => undefined);
+  queues = createQueues(redis, () => undefined);
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
   url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}`;
 });
 afterAll(async () => {
+  await queues.close();
   redis.disconnect();
   receiver.closeAllConnections();
   receiver.close();
@@ -67,6 +74,7 @@ function redelivery(publicUrl?: string): { look: () => Promise<void>; redeliver:
     redis,
     forges: new Map([['github', github]]),
     deliveries: createDeliveries(redis),
+    isLeft: createIsLeft(createDeliveries(redis), queues),
     publicUrl,
     onSent: (name) => sent.push(name),
     log: { info: () => undefined, warn: note },
@@ -107,12 +115,14 @@ it('one that fails each time is asked for three times', async () => {
   expect(arrived).toHaveLength(3);
 });
 
-it('what we took, although the forge heard no answer, is not asked for', async () => {
-  hook([fakeDelivery('taken', 0, HOUR)]);
-  const head = { id: 'taken', forge: 'github', event: 'push', receivedAt: new Date().toISOString() };
-  await createDeliveries(redis).accept(head);
+it('what we took, although the forge heard no answer, is not asked for; what a dying server took half is', async () => {
+  hook([fakeDelivery('taken', 0, HOUR), fakeDelivery('half', 0, HOUR)]);
+  for (const id of ['taken', 'half'])
+    await createDeliveries(redis).accept({ id, forge: 'github', event: 'push', receivedAt: new Date().toISOString() });
+  const event = { kind: 'push', repository: REPOSITORY } as PipelineEvent;
+  await queues.addEvent(eventId('github', 'taken', 1), { event, tries: 1, turn: 1 });
   await redelivery(url).look();
-  expect(arrived).toEqual([]);
+  expect(arrived).toEqual(['half']);
 });
 
 it('reads on to older pages, within bounds', async () => {
