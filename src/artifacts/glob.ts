@@ -2,20 +2,23 @@
  * Globs for files that a stranger named, by patterns that a stranger wrote. Libraries turn a glob into a regular
  * expression, and `*a*a*a*b` then takes a second on one long name; this takes at most pattern x path steps.
  *
- * `*` and `?` stop at `/`; `**` is any number of folders; `[a-z]`, `[!a]`; `{a,b}`. Names that start with a dot are
- * matched only by a part that starts with a dot. A folder's name means everything in it.
+ * `*` and `?` stop at `/`; `**` is any number of folders; `[a-z]`, `[!a]`; `{a,b}`. A dot is like any other character. A
+ * folder's name means everything in it. `.git` at the top is taken only by a pattern that names it: nobody who asks for
+ * all files means the history, and it differs from clone to clone.
  */
 import { InputError } from '../errors.ts';
 
 const LONGEST_PATTERN = 512;
 const MOST_ALTERNATIVES = 256;
 const LONGEST_LIST = 8192;
+const GIT = '.git';
 
 type CharTest = (char: string) => boolean;
 /** One part of a path: its characters, tested one by one, with null for any number of any. */
 interface Segment {
   tests: (CharTest | null)[];
-  dot: boolean;
+  /** It is the name `.git`, without wildcards. */
+  git: boolean;
 }
 /** Parts of a pattern; null is `**`. */
 type Glob = (Segment | null)[];
@@ -39,21 +42,12 @@ export function compileGlobs(patterns: string[]): GlobSet {
   const size = [...wanted, ...unwanted].flat().reduce((sum, segment) => sum + (segment?.tests.length ?? 1), 0);
   if (size > LONGEST_LIST) refuse(patterns.join(' '), `is longer than ${LONGEST_LIST} characters, braces written out`);
 
-  const excluded = (parts: string[]) => unwanted.some((glob) => matchPath(glob, parts, true));
-  return {
-    matches: (path) => {
-      const parts = path.split('/');
-      return wanted.some((glob) => matchPath(glob, parts, false)) && !excluded(parts);
-    },
-    enters: (folder) => {
-      const parts = folder.split('/');
-      return wanted.some((glob) => reaches(glob, parts)) && !excluded(parts);
-    },
-    names: (folder) => {
-      const parts = folder.split('/');
-      return wanted.some((glob) => namesFolder(glob, parts)) && !excluded(parts);
-    },
+  const excluded = (parts: string[]) => unwanted.some((glob) => matchPath(glob, parts));
+  const asks = (match: (glob: Glob, parts: string[]) => boolean) => (path: string) => {
+    const parts = path.split('/');
+    return wanted.some((glob) => takesGit(glob, parts) && match(glob, parts)) && !excluded(parts);
   };
+  return { matches: asks(matchPath), enters: asks(reaches), names: asks(namesFolder) };
 }
 
 function splitNegation(pattern: string): { negated: boolean; pattern: string } {
@@ -68,7 +62,7 @@ function compile(pattern: string): Glob[] {
     const names = text.split('/').filter((name) => name !== '' && name !== '.');
     if (names.includes('..')) refuse(pattern, 'leaves the workspace');
     const glob = names.map((name) => (name === '**' ? null : compileSegment(name)));
-    return names.at(-1)?.endsWith('*') ? [glob] : [glob, [...glob, null]];
+    return names.at(-1)?.endsWith('*') && !text.endsWith('/') ? [glob] : [glob, [...glob, null]];
   });
 }
 
@@ -90,7 +84,7 @@ function expandBraces(pattern: string): string[] {
 function compileSegment(name: string): Segment {
   const tests: (CharTest | null)[] = [];
   for (const [token] of name.matchAll(/\*+|\?|\[[!^]?\]?[^\]]*\]|[^]/gu)) tests.push(compileToken(token));
-  return { tests, dot: name.startsWith('.') };
+  return { tests, git: name === GIT };
 }
 
 function compileToken(token: string): CharTest | null {
@@ -108,50 +102,38 @@ function compileClass(text: string): CharTest {
   return (char) => inside(char) !== negated;
 }
 
-function matchPath(glob: Glob, parts: string[], dots: boolean): boolean {
-  const hidden = (part: string) => !dots && part.startsWith('.');
-  return matchSequence(
-    glob,
-    parts,
-    (segment, part) => matchName(segment, part, dots),
-    (part) => !hidden(part),
-  );
+/** False for what is in the `.git` at the top, unless the pattern begins with that name (behind `**` at most). */
+function takesGit(glob: Glob, parts: string[]): boolean {
+  return parts[0] !== GIT || glob.find((segment) => segment !== null)?.git === true;
 }
 
-function matchName({ tests, dot }: Segment, name: string, dots: boolean): boolean {
-  if (name.startsWith('.') && !dot && !dots) return false;
-  return matchSequence(
-    tests,
-    Array.from(name),
-    (test, char) => test(char),
-    () => true,
-  );
+function matchPath(glob: Glob, parts: string[]): boolean {
+  return matchSequence(glob, parts, matchName);
+}
+
+function matchName({ tests }: Segment, name: string): boolean {
+  return matchSequence(tests, Array.from(name), (test, char) => test(char));
 }
 
 /** The pattern's beginning matches the whole folder, and there is more of it. */
 function reaches(glob: Glob, parts: string[]): boolean {
   for (const [n, part] of parts.entries()) {
     const segment = glob[n];
-    if (segment === null) return parts.slice(n).every((name) => !name.startsWith('.') || glob.some((one) => one?.dot));
-    if (!segment || !matchName(segment, part, false)) return false;
+    if (segment === null) return true;
+    if (!segment || !matchName(segment, part)) return false;
   }
   return glob.length > parts.length;
 }
 
 function namesFolder(glob: Glob, parts: string[]): boolean {
-  return glob.length > parts.length && parts.every((part, n) => glob[n] && matchName(glob[n], part, false));
+  return glob.length > parts.length && parts.every((part, n) => glob[n] && matchName(glob[n], part));
 }
 
 /**
- * Items against tests, where null takes any number of items that `skips` allows. Only the last null seen needs to be
- * tried again with one item more: what was matched before it is the earliest match, and no later one can do better.
+ * Items against tests, where null takes any number of items. Only the last null seen needs to be tried again with one item
+ * more: what was matched before it is the earliest match, and no later one can do better.
  */
-function matchSequence<T, I>(
-  tests: (T | null)[],
-  items: I[],
-  matches: (test: T, item: I) => boolean,
-  skips: (item: I) => boolean,
-): boolean {
+function matchSequence<T, I>(tests: (T | null)[], items: I[], matches: (test: T, item: I) => boolean): boolean {
   let test = 0;
   let retryTest = -1;
   let retryItem = 0;
@@ -163,7 +145,7 @@ function matchSequence<T, I>(
     } else if (current !== undefined && matches(current, items[item] as I)) {
       test++;
       item++;
-    } else if (retryTest >= 0 && skips(items[retryItem] as I)) {
+    } else if (retryTest >= 0) {
       test = retryTest;
       item = ++retryItem;
     } else return false;

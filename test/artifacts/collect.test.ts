@@ -24,14 +24,23 @@ const paths = (list: { path: string }[]) => list.map(({ path }) => path);
 
 describe('collectFiles', () => {
   it('takes what the globs name, sorted, with sizes', async () => {
-    const root = await tree({ 'out/b.txt': 'bb', 'out/a.txt': 'a', 'out/x/c.bin': 'ccc', 'src/a.ts': '', '.env': 'S' });
+    const root = await tree({
+      'out/b.txt': 'bb',
+      'out/a.txt': 'a',
+      'out/x/c.bin': 'ccc',
+      'src/a.ts': '',
+      '.env': 'S',
+      '.git/HEAD': 'H',
+    });
     const { files, refused } = await collectFiles(root, ['out', '!**/*.bin', '*.ts']);
     expect(refused).toEqual([]);
     expect(files).toEqual([
       { path: 'out/a.txt', source: join(root, 'out/a.txt'), size: 1 },
       { path: 'out/b.txt', source: join(root, 'out/b.txt'), size: 2 },
     ]);
-    expect(paths((await collectFiles(root, ['**', '.env'])).files)).toContain('.env');
+    const all = ['.env', 'out/a.txt', 'out/b.txt', 'out/x/c.bin', 'src/a.ts'];
+    expect(paths((await collectFiles(root, ['**'])).files)).toEqual(all);
+    expect(paths((await collectFiles(root, ['.git'])).files)).toEqual(['.git/HEAD']);
     expect(await collectFiles(root, ['nothing/**'])).toEqual({ files: [], refused: [] });
   });
 
@@ -89,7 +98,7 @@ describe('collectFiles', () => {
   it('refuses names that no archive should carry', async () => {
     const root = await tree({ 'a\\b': '1', 'a\nb': '2', '..\\..\\x': '3', ok: '4' });
     await writeFile(Buffer.concat([Buffer.from(`${root}/`), Buffer.from([0x61, 0xff])]), '5');
-    const { files, refused } = await collectFiles(root, ['*', '..*']);
+    const { files, refused } = await collectFiles(root, ['*']);
     expect(paths(files)).toEqual(['ok']);
     expect(refused).toHaveLength(4);
   });
@@ -154,6 +163,10 @@ describe('hashFiles', () => {
     await writeFile(join(root, 'b/lock'), 'Y');
     expect(await hashFiles(root, ['**/lock'])).not.toBe(first);
     expect(await hashFiles(root, ['none'])).toBe('');
+    const before = await hashFiles(root, ['b/**']);
+    await mkdir(join(root, 'b/.next'));
+    await writeFile(join(root, 'b/.next/.env'), 'x');
+    expect(await hashFiles(root, ['b/**'])).not.toBe(before);
     const moved = await tree({ 'a/lock': 'x', 'c/lock': 'y' });
     expect(await hashFiles(moved, ['**/lock'])).not.toBe(first);
   });

@@ -8,14 +8,21 @@ const matches = (globs: string | string[], path: string) => compileGlobs([globs]
 
 describe('compileGlobs', () => {
   it.each<[string | string[], string[], string[]]>([
-    ['dist', ['dist', 'dist/a', 'dist/a/b.js'], ['dist2', 'a/dist', 'dist/.env', 'dist/.git/x']],
-    ['./dist/', ['dist/a', 'dist/a/b'], ['a']],
-    ['*.txt', ['a.txt', 'a.txt/in/it'], ['.txt', 'a/b.txt', 'a.txt2']],
-    ['src/*', ['src/a'], ['src/a/b', 'src/.a', 'src']],
-    ['**', ['a', 'a/b/c'], ['.a', 'a/.b', '.git/config']],
-    ['**/*.log', ['x.log', 'a/b/x.log'], ['.a/x.log', 'a/.x.log']],
-    ['**/.cache/*', ['.cache/x', 'a/.cache/x'], ['.cache/.x', 'cache/x']],
-    ['.next', ['.next/a', '.next/b/c'], ['.next/.b', 'next/a']],
+    ['dist', ['dist', 'dist/a', 'dist/a/b.js', 'dist/.env', 'dist/.git/x'], ['dist2', 'a/dist']],
+    ['./dist/', ['dist/a', 'dist/a/b', 'dist/.next/.x/f'], ['a']],
+    ['*/', ['a/b', '.a/b/c'], ['.git/config']],
+    ['*.txt', ['a.txt', 'a.txt/in/it', '.txt'], ['a/b.txt', 'a.txt2']],
+    ['src/*', ['src/a', 'src/.a'], ['src/a/b', 'src']],
+    ['**', ['a', 'a/b/c', '.a', 'a/.b', '.gitignore', '.github/x', 'a/.git/config'], ['.git/config', '.git']],
+    ['{*,.g?t,[.]git,*git}/**', ['a/b', '.got/x'], ['.git/config', '.git']],
+    ['**/HEAD', ['HEAD', 'a/.git/HEAD'], ['.git/HEAD', '.git/logs/HEAD']],
+    ['.git/HEAD', ['.git/HEAD'], ['.git/config']],
+    ['{a,.git}', ['a/x', '.git/config', '.git/refs/x'], ['b']],
+    ['**/.git', ['.git/config', 'a/.git/config'], ['.gitignore']],
+    [['.git', '!**/config'], ['.git/HEAD'], ['.git/config']],
+    ['**/*.log', ['x.log', 'a/b/x.log', '.a/x.log', 'a/.x.log'], ['a/x.log2']],
+    ['**/.cache/*', ['.cache/x', 'a/.cache/x', '.cache/.x'], ['cache/x']],
+    ['.next', ['.next/a', '.next/b/c', '.next/.b'], ['next/a']],
     ['a?c', ['abc', 'aäc', 'a😀c'], ['ac', 'a/c', 'abbc']],
     ['a[!b-d]', ['ae', 'a-'], ['ab', 'ac', 'a']],
     ['[a-]x', ['ax', '-x'], ['bx']],
@@ -42,12 +49,15 @@ describe('compileGlobs', () => {
     const pattern = fc.array(part, { minLength: 1, maxLength: 4 }).map((list) => list.join('/'));
     const name = fc.array(fc.constantFrom('a', 'b', '.'), { minLength: 1, maxLength: 4 }).map((list) => list.join(''));
     const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((list) => list.join('/'));
-    // `.` and `..` are no names; a class or `***` at a dot, and a folder below `x/*` are where the two differ on purpose.
-    const odd = /(^|[/])(\.{1,2}([/]|$)|\[|\*\.|\*\*[^/]|\*\*$)|[^/]\*\*|\*\*\*/;
+    // `.` and `..` are no names; `*.` (picomatch wants a character behind it), `***`, and a folder below `x/*` are where
+    // the two differ.
+    const odd = /(^|[/])\.{1,2}([/]|$)|\*\.|\*\*[^/]|\*\*$|[^/]\*\*|\*\*\*/;
     fc.assert(
       fc.property(pattern, path, (glob, file) => {
         fc.pre(!odd.test(glob) && !/(^|[/])\.{1,2}([/]|$)/.test(file));
-        const expected = [glob, ...(glob.endsWith('*') ? [] : [`${glob}/**`])].some((one) => picomatch(one)(file));
+        const expected = [glob, ...(glob.endsWith('*') ? [] : [`${glob}/**`])].some((one) =>
+          picomatch(one, { dot: true })(file),
+        );
         expect(matches(glob, file)).toBe(expected);
       }),
       { numRuns: 2000 },
@@ -58,9 +68,18 @@ describe('compileGlobs', () => {
     const set = compileGlobs(['src/**/*.ts', 'docs/a/b', '!src/gen']);
     expect(['src', 'src/x', 'docs', 'docs/a', 'docs/a/b'].map((path) => set.enters(path))).not.toContain(false);
     expect(
-      ['test', 'src/gen', 'src/.git', 'docs/b', 'docs/a/c', 'node_modules'].map((path) => set.enters(path)),
+      ['test', 'src/gen', '.git', 'docs/b', 'docs/a/c', 'node_modules'].map((path) => set.enters(path)),
     ).not.toContain(true);
     expect([set.names('docs/a'), set.names('src/x')]).toEqual([true, false]);
+    const all = compileGlobs(['**']);
+    expect(['.git', '.git/refs', '.next', 'a/.git'].map((path) => all.enters(path))).toEqual([
+      false,
+      false,
+      true,
+      true,
+    ]);
+    const named = compileGlobs(['.git/refs/**']);
+    expect(['.git', '.git/refs', '.git/objects'].map((path) => named.enters(path))).toEqual([true, true, false]);
   });
 
   it.each(['../x', 'a/../b', '/etc/passwd', 'a\0b', 'a\\b', 'x'.repeat(600), '{a,b}'.repeat(9), '..', '{a,..}'])(
