@@ -32,9 +32,18 @@ export function createGroupEffects({ groups, get, grant, cancel }: GroupEffectsD
     const place = line.findIndex((one) => isSame(one, self) || isSame(one, { run: self.run, job: '' }));
     const before = line.slice(0, place);
     // An older run comes after a newer one when its jobs before this one took longer, or it was planned later.
-    for (const other of before) if (isNewer(other, self) && !(await isOver(other))) return cancel(self, 'superseded');
+    for (const other of before) {
+      const isOlder = isNewer(other, self) && !(await isBeside(other, record));
+      if (isOlder && !(await isOver(other))) return cancel(self, 'superseded');
+    }
     for (const other of mode === 'cancel' ? before : before.slice(1))
-      if (isNewer(self, other)) await cancel(other, 'superseded');
+      if (isNewer(self, other) && !(await isBeside(other, record))) await cancel(other, 'superseded');
+  };
+
+  /** A run of another pipeline of the same event, which a re-run is no reason to end. */
+  const isBeside = async ({ run }: Member, { sha, source, pipeline }: RunRecord): Promise<boolean> => {
+    const other = await get(run);
+    return other?.sha === sha && other.source.receivedAt === source.receivedAt && other.pipeline !== pipeline;
   };
 
   const leave = async (record: RunRecord, job: string, { group }: Concurrency): Promise<void> => {
@@ -77,7 +86,7 @@ function holders([first, ...others]: Member[]): Member[] {
   return own ? [first, own] : [first];
 }
 
-/** By their events: runs of one event (several pipelines), as the jobs of one run, are of the same age and wait for each other. */
+/** By when they were asked for: runs of one event (several pipelines), as the jobs of one run, are of the same age. */
 function isNewer(one: Member, other: Member): boolean {
   return timeOfRunId(one.run) > timeOfRunId(other.run);
 }

@@ -105,7 +105,7 @@ function inWords(told: Told, waitingFor: string | undefined): string {
     case 'failed':
       return `${took === '' ? 'Failed' : `Failed after ${took}`}${because}`;
     case 'cancelled':
-      if (reason?.startsWith('superseded')) return 'Superseded by a newer push';
+      if (reason?.startsWith('superseded')) return 'Superseded by a newer run';
       // `cancelled by a user` says it all.
       return reason?.startsWith('cancelled') ? `C${reason.slice(1)}` : `Cancelled${because}`;
     case 'skipped':

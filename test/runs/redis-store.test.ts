@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Redis, connectRedis } from '../../src/queue/connection.ts';
 import { type TicketPayload, consume, createQueues, jobQueueName } from '../../src/queue/queues.ts';
@@ -294,6 +295,28 @@ describe('concurrency groups', () => {
     await lifecycle.end(a, 'deploy', 1, [], { state: 'failed', outputs: {}, infrastructure: false });
     expect(await stateOf(a)).toBe('cancelled superseded');
     await finish(b);
+  });
+
+  it('cancel: a re-run ends no run of another pipeline of its event, but an older one of its own', async () => {
+    const of = (pipeline: string): Plan => ({ ...grouped('cancel'), pipeline });
+    const one = newRun(of('one'));
+    const { record } = await lifecycle.start(one);
+    await finish(record.id);
+    const beside = (await lifecycle.start({ ...newRun(of('two')), event: one.event })).record.id;
+    const again = async (): Promise<string> => {
+      const old = (await store.get(record.id))!;
+      const rerun = rerunOf(old, of('one'), { jobs: 'all' }, new Date(Date.now() + 1000).toISOString());
+      return (await lifecycle.launch(rerun.record, of('one'))).record.id;
+    };
+    const first = await again();
+    expect(await stateOf(beside)).toBe('pending (a worker)');
+    expect(await stateOf(first)).toBe('pending (concurrency group prod)');
+    await delay(2);
+    const second = await again();
+    expect(await stateOf(first)).toBe('cancelled superseded');
+    expect(await stateOf(beside)).toBe('pending (a worker)');
+    await finish(beside);
+    await finish(second);
   });
 
   describe('an older run that comes to the group after a newer one', () => {

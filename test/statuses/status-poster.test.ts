@@ -53,7 +53,7 @@ describe('describeStatus', () => {
     ],
     [{ state: 'failed', reason: 'timed out after 10m' }, 'failure', 'Failed: timed out after 10m'],
     [{ state: 'cancelled', reason: 'cancelled by a user' }, 'error', 'Cancelled by a user'],
-    [{ state: 'cancelled', reason: 'superseded' }, 'error', 'Superseded by a newer push'],
+    [{ state: 'cancelled', reason: 'superseded' }, 'error', 'Superseded by a newer run'],
     [
       { state: 'skipped', reason: 'no changed path matches src/**' },
       'success',
