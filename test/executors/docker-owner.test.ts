@@ -7,7 +7,7 @@ import { createDockerExecutor } from '../../src/executors/docker/docker-executor
 import type { Executor } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { git } from '../support/git-http.ts';
-import { openJob, recordOutput, type TestJob } from './conformance/job.ts';
+import { openJob, recordOutput, taskOf, type TestJob } from './conformance/job.ts';
 
 /** Says that its user is a name, as images do. */
 const NAMED_USER = 'impgem-test/named-user';
@@ -80,7 +80,27 @@ describe.each([
     expect((await job.run('git status --porcelain; echo y >> out/private; id -u', { image: NAMED_USER })).text).toBe(
       ' M tracked\n?? out/\n4321\n',
     );
-    expect((await job.run('cat out/private; id -u')).text).toBe('made\ny\n0\n');
+    const asRoot = 'git log -1 --format=%s; cat out/private; stat -c %u . ~ .git';
+    expect((await job.run(asRoot)).text).toBe('The commit\nmade\ny\n0\n0\n0\n');
+    await job.run('true', { image: NAMED_USER });
+    // As a cache that is restored between two steps.
+    await job.sandbox.push();
+    expect((await job.run('git log -1 --format=%s')).text).toBe('The commit\n');
+    await job.close();
+    await executor.close();
+  });
+
+  it('stays that of a step when one of root begins beside it', async () => {
+    const executor = await createDockerExecutor(bench.options);
+    const job = await openClonedJob(executor, BASE_IMAGE);
+    const output = recordOutput();
+    const script = 'mkdir mine; echo up; until [ -e go ]; do sleep 0.02; done; echo kept > mine/file; cat mine/file';
+    const task = taskOf(script, { image: NAMED_USER });
+    const running = job.sandbox.start(task, output, { signal: new AbortController().signal });
+    await output.until('up\n');
+    await job.run('touch go');
+    expect(await running).toMatchObject({ code: 0 });
+    expect(output.text()).toBe('up\nkept\n');
     await job.close();
     await executor.close();
   });

@@ -1,6 +1,6 @@
 /**
  * Whose a job's files are. Steps run as whatever user their image or the operator says, and the worker need not be root:
- * so the files are the step's user's while a step runs, and the worker's while that reads or writes them. Where both are
+ * so the files are the step's user's while a step runs, and the worker's while that reads or writes them. Where all are
  * root, or the same user, nothing is ever done.
  */
 import { InfrastructureError, InputError } from '../../errors.ts';
@@ -22,11 +22,17 @@ export interface FilesOwner {
 
 const ROOT = 0;
 
-/** `isBusy`: whether a step runs now. */
-export function createFilesOwner(parts: ExecutorParts, slot: Slot, isBusy: () => boolean): FilesOwner {
+/** What runs in the job now. */
+export interface Busy {
+  step(): boolean;
+  stepOrService(): boolean;
+}
+
+export function createFilesOwner(parts: ExecutorParts, slot: Slot, runs: Busy): FilesOwner {
   // What goes to volumes is packed and unpacked as root.
   const ours = slot.volumes ? ROOT : (process.getuid?.() ?? ROOT);
-  let owner: number | undefined;
+  // Undefined: it may be more than one. Where we are root that is known of a new job, and the usual job stays root's.
+  let owner = ours === ROOT && !slot.adopted ? ROOT : undefined;
   let turn: Promise<void> = Promise.resolve();
 
   function change(to: number): Promise<void> {
@@ -34,6 +40,7 @@ export function createFilesOwner(parts: ExecutorParts, slot: Slot, isBusy: () =>
       .catch(() => undefined)
       .then(async () => {
         if (owner === to) return;
+        owner = undefined;
         await changeOwner(parts, slot, to);
         owner = to;
       });
@@ -43,16 +50,16 @@ export function createFilesOwner(parts: ExecutorParts, slot: Slot, isBusy: () =>
   return {
     async giveTo(containerId, image) {
       const user = await userOf(parts, containerId, image);
-      // Root can write to everything, and files that are root's already are the usual case.
-      if (user === ROOT && ours === ROOT) return;
+      // Root can write to everything; whoever runs beside it could not any more.
+      if (user === ROOT && runs.step()) return;
       await change(user);
     },
     async take() {
       // A step that runs beside needs its files as they are; what is private to it then cannot be read.
-      if (ours !== ROOT && !isBusy()) await change(ours);
+      if (ours !== ROOT && !runs.stepOrService()) await change(ours);
     },
     mixed: () => {
-      owner = undefined;
+      if (owner !== ROOT || ours !== ROOT) owner = undefined;
     },
   };
 }

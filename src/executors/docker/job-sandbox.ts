@@ -42,7 +42,8 @@ export function createJobSandbox(
   onClosed: () => void,
 ): AdoptedJob {
   const running = new Set<string>();
-  const files = createFilesOwner(parts, slot, () => running.size > 0);
+  const steps = new Set<string>();
+  const files = createFilesOwner(parts, slot, { step: () => steps.size > 0, stepOrService: () => running.size > 0 });
   const nested = createNestedEngine(parts, job, slot);
   // Aborted when the job was disposed of or let go.
   const closed = new AbortController();
@@ -176,6 +177,7 @@ export function createJobSandbox(
     const { containerId } = step;
     let over = true;
     running.add(containerId);
+    steps.add(containerId);
     try {
       return await followStep(parts, step, output, options);
     } catch (error) {
@@ -183,6 +185,7 @@ export function createJobSandbox(
       throw error;
     } finally {
       running.delete(containerId);
+      steps.delete(containerId);
       if (isOpen() && over) {
         slot.containers.delete(containerId);
         void parts.removal.container(containerId);
