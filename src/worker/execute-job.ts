@@ -10,7 +10,10 @@ import { startServices, type RunningServices } from './services.ts';
 import { maskText } from './step-log.ts';
 import { errorEnd, outcomeOf, type StepResult } from './step-rules.ts';
 import { upcomingTasks } from './step-task.ts';
-import { rejectWhenAborted, startClock, stopOf, timedOut, type Stop } from './stop.ts';
+import { lateStop, rejectWhenAborted, startClock, stopOf, timedOut, type Stop } from './stop.ts';
+
+/** For the steps that always run, of a job that was ended. */
+const LATE_MS = 60_000;
 
 /** Gives the outcome, also when the failure is ours. Throws LostJobError only. */
 export async function executeJob(begun: BegunJob, cancel: AbortSignal): Promise<JobResult> {
@@ -111,6 +114,7 @@ async function setUp(begun: BegunJob, services: RunningServices[]): Promise<JobS
     sandbox,
     ...(begun.adopted ? { adopted: begun.adopted } : {}),
     stop: stop.signal,
+    lateStop: lateStop(stop.signal, defaults.lateMs ?? LATE_MS),
     secrets,
     hidden,
     env,

@@ -22,6 +22,8 @@ export interface JobDefaults {
   image: string;
   /** For a job whose time limit is 0. */
   jobTimeoutMs: number;
+  /** ms that steps which always run have after their job was ended; default a minute. */
+  lateMs?: number;
   /** Bytes of output of one step. */
   logLimit: number;
   limits: Limits;
@@ -67,7 +69,12 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
   };
 
   const runJob = async (assignment: Assignment, control: JobControl, loss: Loss): Promise<JobResult | 'detached'> => {
-    const begun = await beginJob({ ...deps, ports: loss.ports, assignment });
+    const begun = await beginJob({ ...deps, ports: loss.ports, assignment }).catch((error: unknown) => {
+      // While it asked how far the logs had come: what is to be adopted is untouched.
+      if (error instanceof LostJobError && control.detach.aborted) return undefined;
+      throw error;
+    });
+    if (!begun) return 'detached';
     try {
       const result = await Promise.race([executeJob(begun, control.cancel), loss.lost]);
       removeInBackground(remove(begun));

@@ -16,8 +16,10 @@ export interface JobScope {
   sandbox: JobSandbox;
   /** Set when the job was found alive: tasks that run already are followed, not started. */
   adopted?: AdoptedJob;
-  /** Aborted with a Stop: nothing more is started. */
+  /** Aborted with a Stop: nothing more is started but what cleans up. */
   stop: AbortSignal;
+  /** Aborted with a Stop: that ends as well. */
+  lateStop: AbortSignal;
   /** Of the job and its steps, by name. */
   secrets: ReadonlyMap<string, string>;
   /** Their values: what every log hides. */

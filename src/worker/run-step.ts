@@ -4,7 +4,15 @@ import type { StepSpec } from '../runs/plan.ts';
 import type { LogKey } from '../runs/run.ts';
 import { logKey, viewOf, type JobScope, type StepView } from './job-scope.ts';
 import { createStepLog, maskText, type StepLog } from './step-log.ts';
-import { formatSize, isAllowed, reasonToSkip, statusAfter, type StepResult, type TryEnd } from './step-rules.ts';
+import {
+  formatSize,
+  isAllowed,
+  reasonToSkip,
+  runsLate,
+  statusAfter,
+  type StepResult,
+  type TryEnd,
+} from './step-rules.ts';
 import { stepAt } from './step-task.ts';
 import { executeStep, type CurrentTry } from './step-tries.ts';
 import { stopOf, type Stop } from './stop.ts';
@@ -55,8 +63,9 @@ export async function runStep(
       limit.abort({ state: 'failed', reason: `log limit of ${formatSize(job.logLimit)} reached` } satisfies Stop),
     ...(job.adopted ? { from: await whereToGoOn(job, key, current) } : {}),
   });
-  const stop = AbortSignal.any([jobStop, limit.signal]);
-  const ended = await executeStep({
+  const ended = stopOf(job.stop);
+  const stop = AbortSignal.any([ended && runsLate(step, ended) ? job.lateStop : jobStop, limit.signal]);
+  const how = await executeStep({
     job,
     index,
     step,
@@ -68,10 +77,10 @@ export async function runStep(
     onStarted,
     keep: (at) => journal.save(entry, { current: at } satisfies StepEntry),
   });
-  const result: StepResult = { ...ended, startedAt, endedAt: new Date().toISOString() };
-  if (isAllowed(step.allowFailure, ended)) {
+  const result: StepResult = { ...how, startedAt, endedAt: new Date().toISOString() };
+  if (isAllowed(step.allowFailure, how)) {
     result.allowed = true;
-    result.reason = `allowed to fail: ${ended.reason ?? `exit code ${ended.exitCode ?? 'unknown'}`}`;
+    result.reason = `allowed to fail: ${how.reason ?? `exit code ${how.exitCode ?? 'unknown'}`}`;
   }
   return end(result, log);
 }

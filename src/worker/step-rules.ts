@@ -79,10 +79,15 @@ function troubleBehind({ failed, missing }: Behind): string | undefined {
 /** Why a step does not run; undefined when it may (its `if` not yet asked). */
 export function reasonToSkip(step: StepSpec, behind: Behind, stop: Stop | undefined): string | undefined {
   if (step.skip !== undefined) return step.skip;
-  if (stop) return `the job ended first: ${stop.reason}`;
+  if (stop && !runsLate(step, stop)) return `the job ended first: ${stop.reason}`;
   if (step.runsOnStatus === 'success') return troubleBehind(behind);
   if (step.runsOnStatus === 'failure' && !statusAfter(behind).failure) return 'runs only after a failure';
   return undefined;
+}
+
+/** Whether a step runs although its job was ended. A failure of ours may go on failing it: then nothing more is tried. */
+export function runsLate(step: StepSpec, stop: Stop): boolean {
+  return step.runsOnStatus === 'always' && !step.background && stop.infrastructure !== true;
 }
 
 /** What an exit means. `stop`: why we ended the task, if we did. */

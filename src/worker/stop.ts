@@ -42,6 +42,19 @@ export async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   });
 }
 
+/** Aborted `ms` after `stop` was, for the same reason: ends what cleans up behind a job that was ended. */
+export function lateStop(stop: AbortSignal, ms: number): AbortSignal {
+  const late = new AbortController();
+  const onStop = (): void => {
+    const { state, reason } = stop.reason as Stop;
+    const why = `${reason}; steps that always run have ${formatDuration(ms)} then`;
+    setTimeout(() => late.abort({ state, reason: why } satisfies Stop), ms).unref();
+  };
+  if (stop.aborted) onStop();
+  else stop.addEventListener('abort', onStop, { once: true });
+  return late.signal;
+}
+
 /** Rejects when the signal is aborted; to race against. */
 export function rejectWhenAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
