@@ -4,12 +4,12 @@ import { dirname } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { extract, pack as createPack, type Header, type Pack } from 'tar-stream';
 import { ImpGemError } from '../errors.ts';
-import type { CacheRoots } from '../worker/ports.ts';
+import type { CacheContent, CacheRoots } from '../worker/ports.ts';
 import { CACHE_ROOTS, linkStaysInside, type CachePath, type CacheRoot } from './cache-paths.ts';
 import { ifMissing } from './if-missing.ts';
 import { mapParallel } from './map-parallel.ts';
 import { openPlainFile, openPlainFolder } from './open-plain-file.ts';
-import { checkPath, pathFault } from './safe-path.ts';
+import { placeFault } from './safe-path.ts';
 import { openSafeTree, type SafeTree } from './safe-tree.ts';
 
 const MOST_ENTRIES = 1_000_000;
@@ -19,24 +19,26 @@ const AHEAD = 16;
 const BLOCK = 512 * 1024;
 
 /**
- * A tar of the paths that exist, made while it is read. Links that lead out of their root, sockets, pipes and devices
- * are left out: nothing could be restored from them.
+ * A tar of the paths that exist, made while it is read; `content` is true once it was read to its end. Links that lead
+ * out of their root, sockets, pipes, devices and names that are no UTF-8 are left out: nothing could be restored from
+ * them. So is a path that is a link itself: it would come back without what it leads to.
  */
-export async function* packCache(roots: CacheRoots, paths: CachePath[]): AsyncGenerator<Buffer> {
-  const pack = createPack();
-  const fill = async () => {
-    for (const { root, path } of paths) await packTree(pack, await realpath(roots[root]), root, path);
-    pack.finalize();
+export function packCache(
+  roots: CacheRoots,
+  paths: CachePath[],
+): { stream: AsyncIterable<Buffer>; content: CacheContent } {
+  const content: CacheContent = { kept: 0, leftOut: 0 };
+  const stream = async function* () {
+    const pack = createPack();
+    const fill = async () => {
+      for (const { root, path } of paths) await packTree(pack, content, await realpath(roots[root]), root, path);
+      pack.finalize();
+    };
+    // Started by the first read: a stream that fails while nobody listens would leave a later reader waiting for ever.
+    fill().catch((error: unknown) => pack.destroy(error instanceof Error ? error : new Error(String(error))));
+    yield* pack as AsyncIterable<Buffer>;
   };
-  // Started by the first read: a stream that fails while nobody listens would leave a later reader waiting for ever.
-  fill().catch((error: unknown) => pack.destroy(error instanceof Error ? error : new Error(String(error))));
-  yield* pack as AsyncIterable<Buffer>;
-}
-
-/** Whether there is anything to keep. */
-export async function cacheExists(roots: CacheRoots, paths: CachePath[]): Promise<boolean> {
-  const found = await Promise.all(paths.map(({ root, path }) => ifMissing(undefined, lstat(`${roots[root]}/${path}`))));
-  return found.some((status) => status !== undefined);
+  return { stream: stream(), content };
 }
 
 type EntryHeader = Partial<Header> & Pick<Header, 'name'>;
@@ -49,7 +51,7 @@ interface Item {
   children?: string[];
 }
 
-async function packTree(pack: Pack, base: string, root: CacheRoot, top: string): Promise<void> {
+async function packTree(pack: Pack, content: CacheContent, base: string, root: CacheRoot, top: string): Promise<void> {
   const parent = dirname(`${base}/${top}`);
   if ((await ifMissing(parent, realpath(parent))) !== parent) {
     throw new ImpGemError('cache-refused', `Cache path ${JSON.stringify(top)} goes through a link.`);
@@ -60,17 +62,28 @@ async function packTree(pack: Pack, base: string, root: CacheRoot, top: string):
     const batch = queue.splice(-AHEAD);
     entries += batch.length;
     if (entries > MOST_ENTRIES) throw new ImpGemError('quota', `The cache has more than ${MOST_ENTRIES} files.`);
-    for (const item of await mapParallel(batch, AHEAD, (path) => examine(base, root, path))) {
-      if (item) await addItem(pack, item);
-      queue.push(...(item?.children ?? []));
+    const items = await mapParallel(batch, AHEAD, (path) => examine(base, root, path, path === top));
+    for (const [n, item] of items.entries()) {
+      if (item === undefined) continue;
+      if (typeof item === 'string') {
+        content.leftOut++;
+        content.first ??= { path: `${root === 'home' ? '~/' : ''}${batch[n]}`, why: item };
+        continue;
+      }
+      content.kept++;
+      await addItem(pack, item);
+      queue.push(...(item.children ?? []));
     }
   }
 }
 
-async function examine(base: string, root: CacheRoot, path: string): Promise<Item | undefined> {
+/** Why it is left out, where it is; undefined when there is no such thing (any more). */
+async function examine(base: string, root: CacheRoot, path: string, top: boolean): Promise<Item | string | undefined> {
+  const fault = placeFault(path);
+  if (fault) return fault;
   const place = `${base}/${path}`;
   const status = await ifMissing(undefined, lstat(place));
-  if (!status || pathFault(path)) return undefined;
+  if (!status) return undefined;
   const header = { name: `${root}/${path}`, mode: status.mode & 0o777, mtime: status.mtime };
   if (status.isDirectory()) {
     const children: string[] = [];
@@ -78,12 +91,13 @@ async function examine(base: string, root: CacheRoot, path: string): Promise<Ite
     return { header: { ...header, type: 'directory' }, children };
   }
   if (status.isSymbolicLink()) {
+    if (top) return 'it is a link; name what it leads to';
     const linkname = await readlink(place);
-    return linkStaysInside(path.split('/'), linkname)
-      ? { header: { ...header, type: 'symlink', linkname } }
-      : undefined;
+    if (linkname.includes('\ufffd')) return 'it is a link to a name that is no UTF-8';
+    if (linkStaysInside(path.split('/'), linkname)) return { header: { ...header, type: 'symlink', linkname } };
+    return `it is a link that is absolute or leaves the ${root === 'home' ? 'home folder' : 'workspace'}`;
   }
-  return status.isFile() ? { header, ...(await readSmall(place)) } : undefined;
+  return status.isFile() ? { header, ...(await readSmall(place)) } : 'it is not a regular file';
 }
 
 /** Most files of a cache are small: read here, some at a time, they cost no stream and no wait of their own. */
@@ -136,7 +150,10 @@ export async function unpackCache(content: AsyncIterable<Buffer>, roots: CacheRo
 }
 
 async function unpackEntry(tree: SafeTree, header: Header, content: AsyncIterable<Buffer>): Promise<void> {
-  const path = checkPath(header.name.replace(/\/$/, '')).split('/').slice(1);
+  const name = header.name.replace(/\/$/, '');
+  const fault = placeFault(name);
+  if (fault) throw refused(header.name, fault);
+  const path = name.split('/').slice(1);
   if (path.length === 0) throw refused(header.name, 'it has no name');
   const { mode, mtime } = header;
   if (header.type === 'directory') return tree.folder(path, mode);

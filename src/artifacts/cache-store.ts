@@ -4,7 +4,7 @@ import { ImpGemError, InfrastructureError, InputError, messageOf } from '../erro
 import type { CacheSpec } from '../runs/plan.ts';
 import type { CacheRoots, CacheScope, CacheStore } from '../worker/ports.ts';
 import { createBlobStore } from './blob-store.ts';
-import { cacheExists, packCache, unpackCache } from './cache-archive.ts';
+import { packCache, unpackCache } from './cache-archive.ts';
 import { createCacheEntries, type StoredEntry } from './cache-entries.ts';
 import { parseCachePath } from './cache-paths.ts';
 
@@ -65,14 +65,16 @@ export function createCacheStore(folder: string, limits: CacheLimits = CACHE_LIM
 
   const save: CacheStore['save'] = async (scope, cache, roots) => {
     check(cache);
-    if (scope.write === undefined) return false;
+    if (scope.write === undefined) return undefined;
     const shelf = { repository: scope.repository, scope: scope.write, paths: cache.paths };
-    const paths = cache.paths.map(parseCachePath);
-    if ((await entries.find(shelf, cache.key)) || !(await cacheExists(roots, paths))) return false;
-    const blob = await blobs.add(packCache(roots, paths), limits.entry);
+    if (await entries.find(shelf, cache.key)) return undefined;
+    const { stream, content } = packCache(roots, cache.paths.map(parseCachePath));
+    const blob = await blobs.add(stream, limits.entry);
+    // A key is final: one that holds nothing would keep out all that come later. The blob goes with the next sweep.
+    if (content.kept === 0) return content;
     const added = await entries.add(shelf, { key: cache.key, ...blob, createdAt: Date.now() });
     await evict();
-    return added;
+    return added ? content : undefined;
   };
 
   const evict = async (): Promise<void> => {

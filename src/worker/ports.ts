@@ -76,8 +76,18 @@ export interface CacheScope {
 export interface CacheStore {
   /** Restores the newest match into the job's folder; gives the key found, or undefined. `roots` maps `workspace`/`home` to host folders. */
   restore(scope: CacheScope, cache: CacheSpec, roots: CacheRoots): Promise<string | undefined>;
-  /** Keeps `paths` under the exact key, unless it exists. Gives false when it was there already or may not be written. */
-  save(scope: CacheScope, cache: CacheSpec, roots: CacheRoots): Promise<boolean>;
+  /** Keeps `paths` under the exact key, unless it exists. Gives nothing when it was there already or may not be written. */
+  save(scope: CacheScope, cache: CacheSpec, roots: CacheRoots): Promise<CacheContent | undefined>;
+}
+
+/** What became of the paths of a cache. */
+export interface CacheContent {
+  /** Files, folders and links kept. Where that is none, nothing is saved. */
+  kept: number;
+  /** Those that could not be kept, without what is in them. */
+  leftOut: number;
+  /** The first of the latter; `path` as a pipeline writes it (`~/.npm/x`), `why` a sentence about it without its end. */
+  first?: { path: string; why: string };
 }
 
 export interface CacheRoots {

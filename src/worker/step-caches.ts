@@ -1,7 +1,7 @@
 /** Caches of a step: restored before it, kept after it succeeded. A cache that fails costs time, never the build. */
 import { messageOf } from '../errors.ts';
 import type { CacheSpec } from '../runs/plan.ts';
-import type { Assignment, CacheRoots, CacheScope, CacheStore } from './ports.ts';
+import type { Assignment, CacheContent, CacheRoots, CacheScope, CacheStore } from './ports.ts';
 
 /** A cache whose key is resolved, and what was found. Plain JSON: it stands in the journal. */
 export interface HeldCache {
@@ -47,9 +47,17 @@ export async function saveCaches(job: CacheJob, held: HeldCache[]): Promise<void
   for (const { spec, found } of held) {
     if (found === spec.key) continue;
     try {
-      if (await job.store.save(job.scope, spec, job.roots)) await job.note(`cache ${spec.key}: saved`);
+      const content = await job.store.save(job.scope, spec, job.roots);
+      if (content) await job.note(`cache ${spec.key}: ${describe(content, spec.paths)}`);
     } catch (error) {
       await job.note(`cache ${spec.key} could not be saved: ${messageOf(error)}`);
     }
   }
+}
+
+function describe({ kept, leftOut, first }: CacheContent, paths: string[]): string {
+  // Quoted: a name may hold line breaks.
+  const example = first && `(first: ${JSON.stringify(first.path)}: ${first.why})`;
+  if (kept > 0) return example ? `saved, without ${leftOut} ${leftOut === 1 ? 'file' : 'files'} ${example}` : 'saved';
+  return `not saved, ${example ? `nothing can be kept ${example}` : `there is no ${paths.join(', ')}`}`;
 }

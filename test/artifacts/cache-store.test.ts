@@ -58,7 +58,10 @@ describe('save and restore', () => {
     await symlink('../../../etc', join(source, 'out'));
     await promisify(execFile)('mkfifo', [join(source, 'pipe')]);
     await writeFile(join(source, 'big'), Buffer.alloc(2_000_000, 'big'));
-    expect(await store.save(SCOPE, spec('k', ['deps/', '~/.npm', 'missing']), roots)).toBe(true);
+    expect(await store.save(SCOPE, spec('k', ['deps/', '~/.npm', 'missing']), roots)).toMatchObject({
+      kept: 9,
+      leftOut: 3,
+    });
 
     const fresh = await job();
     expect(await store.restore(SCOPE, spec('k', ['deps/', '~/.npm', 'missing']), fresh)).toBe('k');
@@ -75,9 +78,12 @@ describe('save and restore', () => {
 
   it('never overwrites a key, and saves nothing when there is nothing', async () => {
     const { store, job } = await setUp();
-    expect(await store.save(SCOPE, spec('k'), await job({ 'workspace/deps/a': 'first' }))).toBe(true);
-    expect(await store.save(SCOPE, spec('k'), await job({ 'workspace/deps/a': 'second' }))).toBe(false);
-    expect(await store.save(SCOPE, spec('other'), await job())).toBe(false);
+    expect(await store.save(SCOPE, spec('k'), await job({ 'workspace/deps/a': 'first' }))).toEqual({
+      kept: 2,
+      leftOut: 0,
+    });
+    expect(await store.save(SCOPE, spec('k'), await job({ 'workspace/deps/a': 'second' }))).toBeUndefined();
+    expect(await store.save(SCOPE, spec('other'), await job())).toEqual({ kept: 0, leftOut: 0 });
     const roots = await job();
     await store.restore(SCOPE, spec('k'), roots);
     expect(await readFile(join(roots.workspace, 'deps/a'), 'utf8')).toBe('first');
@@ -92,7 +98,7 @@ describe('save and restore', () => {
     expect(saved.filter(Boolean)).toHaveLength(1);
     const roots = await job();
     await store.restore(SCOPE, spec('k'), roots);
-    expect(await readFile(join(roots.workspace, 'deps/a'), 'utf8')).toBe(String(saved.indexOf(true)));
+    expect(await readFile(join(roots.workspace, 'deps/a'), 'utf8')).toBe(String(saved.findIndex(Boolean)));
   });
 
   it('finds the exact key, then the newest that starts with a restore key, scope by scope', async () => {
@@ -159,7 +165,7 @@ describe('whose cache it is', () => {
   it('a scope that may not write writes nothing', async () => {
     const { store, job, folder } = await setUp();
     const roots = await job({ 'workspace/deps/a': 'x' });
-    expect(await store.save({ repository: SCOPE.repository, read: ['main'] }, spec('k'), roots)).toBe(false);
+    expect(await store.save({ repository: SCOPE.repository, read: ['main'] }, spec('k'), roots)).toBeUndefined();
     await expect(readdir(join(folder, 'store'))).rejects.toThrow();
   });
 
@@ -167,7 +173,7 @@ describe('whose cache it is', () => {
     const { store, job, folder } = await setUp();
     const roots = await job({ 'workspace/deps/a': 'x' });
     for (const key of ['../../x', '/etc/x', 'a\0b', 'ключ', '..', 'x'.repeat(500)]) {
-      expect(await store.save({ ...SCOPE, write: key }, spec(key), roots)).toBe(true);
+      expect(await store.save({ ...SCOPE, write: key }, spec(key), roots)).toBeDefined();
       expect(await store.restore({ ...SCOPE, read: [key] }, spec(key), await job())).toBe(key);
     }
     expect((await readdir(folder)).every((name) => /^(store|job\d+)$/.test(name))).toBe(true);
@@ -192,10 +198,40 @@ describe('whose cache it is', () => {
     const roots = await job({ 'home/secret': 's' });
     await symlink(roots.home, join(roots.workspace, 'way'));
     await expect(store.save(SCOPE, spec('k', ['way/secret']), roots)).rejects.toMatchObject({ code: 'cache-refused' });
-    await store.save(SCOPE, spec('k2', ['way']), roots);
+  });
+
+  it('saves nothing under a key, which is final, when all there is are links', async () => {
+    const { store, job } = await setUp();
+    const roots = await job({ 'workspace/real/a': 'x' });
+    await symlink(roots.home, join(roots.workspace, 'deps'));
+    await symlink('real', join(roots.workspace, 'inside'));
+    const first = { path: 'deps', why: 'it is a link; name what it leads to' };
+    const cache = spec('k', ['deps', 'inside']);
+    expect(await store.save(SCOPE, cache, roots)).toEqual({ kept: 0, leftOut: 2, first });
+    expect(await store.restore(SCOPE, cache, await job())).toBeUndefined();
+    const later = await job({ 'workspace/deps/a': 'x', 'workspace/inside/b': 'x' });
+    expect(await store.save(SCOPE, cache, later)).toEqual({ kept: 4, leftOut: 0 });
+  });
+
+  it('keeps names with any characters, and counts those that are none', async () => {
+    const { store, job } = await setUp();
+    const odd = ['a\\b', '..\\..\\x', 'new\nline', '\x01\x1b[31m\x7f', 'ü\n30 path=x\\', 'C:\\x', ' '];
+    const roots = await job(
+      Object.fromEntries(
+        odd.flatMap((name) => [`workspace/deps/${name}`, `home/.npm/${name}/x`].map((at) => [at, name])),
+      ),
+    );
+    const folder = Buffer.from(`${join(roots.workspace, 'deps')}/`);
+    await mkdir(Buffer.concat([folder, Buffer.from([0x66, 0xff])]));
+    await symlink(Buffer.from([0x66, 0xff]), join(roots.workspace, 'deps/l'));
+    const cache = spec('k', ['~/.npm', 'deps']);
+    const kept = 2 + 3 * odd.length;
+    const saved = await store.save(SCOPE, cache, roots);
+    expect(saved).toMatchObject({ kept, leftOut: 2, first: { path: expect.stringMatching(/^deps[/](l|f\ufffd)$/) } });
     const fresh = await job();
-    await store.restore(SCOPE, spec('k2', ['way']), fresh);
-    expect(await listing(fresh.workspace)).toEqual([]);
+    await store.restore(SCOPE, cache, fresh);
+    expect(await listing(join(fresh.workspace, 'deps'))).toEqual([...odd].sort());
+    for (const name of odd) expect(await readFile(join(fresh.home, '.npm', name, 'x'), 'utf8')).toBe(name);
   });
 });
 
@@ -212,7 +248,8 @@ describe('unpackCache', () => {
     ['..', [entry('workspace/../../canary')]],
     ['only ..', [entry('..')]],
     ['an absolute name', [entry('/etc/canary')]],
-    ['a backslash', [entry('workspace/..\\canary')]],
+    ['a NUL', [entry('workspace/a', { pax: { path: 'workspace/a\0' } })]],
+    ['what is no UTF-8', [entry('workspace/a\ufffd')]],
     ['another root', [entry('store/canary')]],
     ['the root itself', [entry('workspace', { type: 'symlink', linkname: '/etc' })]],
     ['an absolute link', [entry('workspace/l', { type: 'symlink', linkname: '/etc' })]],

@@ -177,12 +177,12 @@ export function memoryPorts(folder: string): MemoryPorts {
         return undefined;
       },
       save: async (scope, spec, roots) => {
-        if (scope.write === undefined) return false;
+        if (scope.write === undefined) return undefined;
         const full = `${scope.repository} ${scope.write} ${spec.key}`;
         const target = join(folder, 'caches', createHash('sha256').update(full).digest('hex'));
         for (const path of spec.paths) await cp(join(roots.workspace, path), join(target, path), { recursive: true });
         caches.set(full, target);
-        return true;
+        return { kept: spec.paths.length, leftOut: 0 };
       },
     },
     secrets: {
