@@ -239,11 +239,13 @@ function mayRetry(spec: JobSpec, control: JobControl, end: JobOutcome): boolean 
 
 function finish(record: RunRecord, job: Job, end: JobOutcome, now: string): RunRecord {
   const { waitingFor: _, reason: __, ...rest } = job;
+  const why = end.reason ?? `the job ${inWords(end.state)}`;
   const steps = job.steps.map((step): Step => {
     if (isFinal(step.state)) return step;
+    const reason = step.reason ?? why;
     if (step.state === 'running')
-      return { ...step, state: end.state === 'cancelled' ? 'cancelled' : 'errored', endedAt: now };
-    return { ...step, state: 'skipped', reason: step.reason ?? end.reason ?? `the job ${inWords(end.state)}` };
+      return { ...step, state: end.state === 'cancelled' ? 'cancelled' : 'errored', reason, endedAt: now };
+    return { ...step, state: 'skipped', reason };
   });
   const ended: Job = { ...rest, state: end.state, endedAt: now, steps };
   if (end.reason !== undefined) ended.reason = end.reason;

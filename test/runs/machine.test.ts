@@ -117,15 +117,24 @@ describe('a run', () => {
     expect(run.state).toBe('failed');
   });
 
-  it('gives a job up after its worker was lost three times', () => {
-    const plan = planOf(jobSpec('a'));
+  it('gives a job up after its worker was lost three times, and says so of the step that ran', () => {
+    const steps = ['one', 'two', 'three'].map((name) => ({ ...jobSpec('a').steps[0]!, name }));
+    const plan = planOf(jobSpec('a', { steps }));
     let run = begin(plan);
     for (const fence of [0, 2, 4]) {
       run = machine.claim(run, 'a', fence, 'w', NOW);
+      run = machine.reportStep(run, 'a', fence + 1, 0, { state: 'succeeded' });
+      run = machine.reportStep(run, 'a', fence + 1, 1, { state: 'running', startedAt: NOW });
       run = machine.releaseJob(run, rulesOf(plan), 'a', fence + 1, { counts: true, reason: 'worker w was lost' }, NOW);
       if (fence < 4) expect(jobOf(run, 'a')).toMatchObject({ state: 'pending', waitingFor: 'a worker' });
     }
-    expect(jobOf(run, 'a')).toMatchObject({ state: 'errored', reason: 'worker w was lost (3 times)' });
+    const reason = 'worker w was lost (3 times)';
+    expect(jobOf(run, 'a')).toMatchObject({ state: 'errored', reason });
+    expect(jobOf(run, 'a')!.steps).toEqual([
+      { name: 'one', state: 'succeeded' },
+      { name: 'two', state: 'errored', reason, startedAt: NOW, endedAt: NOW },
+      { name: 'three', state: 'skipped', reason },
+    ]);
     expect(run.state).toBe('errored');
   });
 
@@ -174,7 +183,7 @@ const specs: fc.Arbitrary<JobSpec[]> = fc
   );
 
 type Action =
-  | { kind: 'claim' | 'lose' | 'handover' | 'tend' | 'step'; job: number }
+  | { kind: 'claim' | 'lose' | 'handover' | 'tend' | 'start' | 'step'; job: number }
   | { kind: 'end'; job: number; state: 'succeeded' | 'failed' | 'errored'; stale: boolean }
   | { kind: 'cancel' };
 
@@ -183,7 +192,7 @@ const actions: fc.Arbitrary<Action[]> = fc.array(
     {
       weight: 8,
       arbitrary: fc.record({
-        kind: fc.constantFrom('claim' as const, 'lose' as const, 'handover' as const, 'tend' as const, 'step' as const),
+        kind: fc.constantFrom(...(['claim', 'lose', 'handover', 'tend', 'start', 'step'] as const)),
         job: fc.nat(4),
       }),
     },
@@ -202,7 +211,7 @@ const actions: fc.Arbitrary<Action[]> = fc.array(
 );
 
 describe('any interleaving of two workers, a reconciler and a user who cancels', () => {
-  it('never leaves a final state, never goes back an attempt, runs a job once to its end, and can always end', () => {
+  it('never leaves a final state, says why a step that ran was given up, never goes back an attempt, runs a job once to its end, and can always end', () => {
     fc.assert(
       fc.property(specs, actions, (jobs, script) => {
         const plan = planOf(...jobs);
@@ -216,6 +225,7 @@ describe('any interleaving of two workers, a reconciler and a user who cancels',
             expect(after.attempt).toBeGreaterThanOrEqual(before.attempt);
             expect(next.control[before.id]!.fence).toBeGreaterThanOrEqual(run.control[before.id]!.fence);
             if (!isFinal(before.state) && isFinal(after.state)) ended.set(before.id, (ended.get(before.id) ?? 0) + 1);
+            for (const one of after.steps) if (one.state === 'errored') expect(one.reason).not.toBe(undefined);
             for (const [index, one] of before.steps.entries())
               if (after.attempt === before.attempt && isFinal(one.state)) expect(after.steps[index]).toBe(one);
           }
@@ -236,6 +246,7 @@ describe('any interleaving of two workers, a reconciler and a user who cancels',
           else if (action.kind === 'handover')
             step(machine.releaseJob(run, rules, id, fence, { counts: false, reason: 'handed over' }, NOW));
           else if (action.kind === 'tend') step(machine.advance(run, rules, NOW));
+          else if (action.kind === 'start') step(machine.reportStep(run, id, fence, 0, { state: 'running' }));
           else if (action.kind === 'step') step(machine.reportStep(run, id, fence, 0, { state: 'succeeded' }));
           else if ('state' in action) {
             const before = run;
