@@ -103,7 +103,8 @@ export function createArtifactStore(
     inherit: async (from, to, jobs) => {
       await manifests.add(
         to,
-        (await manifest(from)).filter((entry) => jobs.includes(entry.job)),
+        // With those that have expired: what was there is told apart from what never was.
+        (await manifests.read(from)).filter((entry) => jobs.includes(entry.job)),
       );
     },
     runs: () => manifests.runs(),

@@ -163,6 +163,9 @@ describe('what a stranger may try', () => {
     await store.put('r', 'j', { path: 'old', expiresAt: past }, Readable.from([Buffer.from('o')]));
     await expect(store.open('r', 'j', 'old')).rejects.toMatchObject({ code: 'artifact-expired', status: 410 });
     expect((await store.manifest('r')).map(({ path }) => path)).toEqual(['a']);
+    await store.inherit('r', 'again', ['j']);
+    await expect(store.open('again', 'j', 'old')).rejects.toMatchObject({ code: 'artifact-expired', status: 410 });
+    expect((await store.manifest('again')).map(({ path }) => path)).toEqual(['a']);
     const badTime = store.put('r', 'j', { path: 'a', expiresAt: 'soon' }, Readable.from([]));
     await expect(badTime).rejects.toMatchObject({ code: 'time-invalid' });
   });
