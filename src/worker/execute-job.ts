@@ -69,7 +69,7 @@ async function runPhases(begun: BegunJob, services: RunningServices[]): Promise<
   await job.reports.drain();
   const outcome = outcomeOf(job.spec, job.results, stopOf(stop.signal));
   if (outcome.reason !== undefined) outcome.reason = maskText(job.hidden, outcome.reason);
-  return withOutputs(job, outcome);
+  return withOutputs(job, outcome, (text) => begun.log.note(text));
 }
 
 /** Everything before the first step; what can be done side by side is. */
@@ -150,7 +150,11 @@ function setUpEnd(error: unknown): Stop {
 /** What one job may hand to the next ones; it stands in the run's record. */
 const MAX_OUTPUTS = 256 * 1024;
 
-async function withOutputs(job: JobScope, outcome: Omit<JobResult, 'outputs'>): Promise<JobResult> {
+async function withOutputs(
+  job: JobScope,
+  outcome: Omit<JobResult, 'outputs'>,
+  note: (text: string) => void,
+): Promise<JobResult> {
   const { spec, resolver } = job;
   if (Object.keys(spec.outputs).length === 0 || outcome.state === 'cancelled') return { ...outcome, outputs: {} };
   try {
@@ -163,6 +167,8 @@ async function withOutputs(job: JobScope, outcome: Omit<JobResult, 'outputs'>): 
     const bytes = Buffer.byteLength(JSON.stringify(outputs));
     if (bytes > MAX_OUTPUTS)
       throw new InputError('outputs-too-large', `the job's outputs have ${bytes} bytes; at most ${MAX_OUTPUTS} fit`);
+    for (const [name, value] of Object.entries(outputs))
+      if (value !== resolved[name]) note(`output ${name} holds a secret: jobs that need this one get *** in its place`);
     return { ...outcome, outputs };
   } catch (error) {
     // A job that failed keeps its own reason.
