@@ -70,7 +70,10 @@ export interface Output {
   write(bytes: Buffer): Promise<void>;
 }
 
-/** Contents of the step's files after it ended, each at most HANDOVER_LIMIT bytes, read without following links. */
+/**
+ * Contents of the step's files after it ended, each at most HANDOVER_LIMIT bytes, read without following links. One that is
+ * no UTF-8 has a lone surrogate where bytes are not (`decodeHandover`): a U+FFFD could be what the step wrote.
+ */
 export interface Handover {
   env: string;
   output: string;

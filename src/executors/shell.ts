@@ -1,4 +1,5 @@
 /** What both executors share: how a task's script is run, its environment, and how its files are read afterwards. */
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { InputError } from '../errors.ts';
@@ -69,6 +70,12 @@ export function readHandover(folder: string): Handover {
   return { env: env ?? '', output: output ?? '', path: path ?? '', summary: summary ?? '' };
 }
 
+/** Text as `Handover` has it. */
+export function decodeHandover(bytes: Buffer): string {
+  const text = bytes.toString('utf8');
+  return isUtf8(bytes) ? text : text.replaceAll('\ufffd', '\udfff');
+}
+
 /** Synchronous: nothing here can block, and most files are empty, so that waiting for a thread is what would cost. */
 function readBounded(path: string): string {
   const file = openUnfollowed(path);
@@ -83,7 +90,7 @@ function readBounded(path: string): string {
       if (bytes === 0) break;
       length += bytes;
     }
-    return buffer.toString('utf8', 0, length);
+    return decodeHandover(buffer.subarray(0, length));
   } finally {
     closeSync(file);
   }

@@ -20,6 +20,8 @@ export const MAX_VARIABLE_BYTES = 128 * 1024 - 1024;
 /** The summary stands in the run's record. */
 const MAX_SUMMARY = 64 * 1024;
 const MAX_PROBLEMS = 20;
+/** What stands in a Handover for bytes that are no UTF-8. */
+const NO_UTF8 = /[\ud800-\udfff]/u;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,254}$/;
 const OUTPUT_NAME = /^[A-Za-z_][A-Za-z0-9_-]{0,254}$/;
 
@@ -32,7 +34,7 @@ export function parseHandover(files: Handover): HandedOn {
   for (const [name, text] of Object.entries(files))
     if (Buffer.byteLength(text as string) >= HANDOVER_LIMIT)
       problems.push(`$IMPGEM_${name.toUpperCase()} holds ${HANDOVER_LIMIT} bytes or more; it must be smaller`);
-  const summary = cut(files.summary, MAX_SUMMARY);
+  const summary = cut(files.summary.replaceAll(new RegExp(NO_UTF8, 'gu'), '\ufffd'), MAX_SUMMARY);
   return {
     env: parseAssignments(files.env, envNameProblem, report('ENV')),
     outputs: parseAssignments(files.output, outputNameProblem, report('OUTPUT')),
@@ -95,6 +97,7 @@ function outputNameProblem(name: string): string | undefined {
 
 function valueProblem(name: string, value: string): string | undefined {
   if (value.includes('\0')) return `the value of ${name} holds a NUL byte`;
+  if (NO_UTF8.test(value)) return `the value of ${name} is no UTF-8`;
   const bytes = Buffer.byteLength(value);
   if (bytes > MAX_VARIABLE_BYTES) return `the value of ${name} has ${bytes} bytes; at most ${MAX_VARIABLE_BYTES} fit`;
   return undefined;
@@ -106,6 +109,7 @@ function parseFolders(text: string, report: Report): string[] {
     if (line === '') continue;
     if (!/^(\/|~\/)/.test(line)) report(index + 1, `"${shown(line)}" is not an absolute folder`);
     else if (/[:\0]/.test(line)) report(index + 1, `"${shown(line)}" holds a colon or a NUL byte`);
+    else if (NO_UTF8.test(line)) report(index + 1, `"${shown(line)}" is no UTF-8`);
     // Only Bash would look below its home folder for it.
     else folders.unshift(line.replace(/^~/, STEP_PATHS.home));
   }
@@ -125,7 +129,7 @@ function shown(text: string): string {
 
 function printable(text: string): string {
   // eslint's no-control-regex is about typing slips; here the control characters are the point.
-  return Array.from(text, (char) => (char < ' ' || char === '\u007f' ? '?' : char)).join('');
+  return Array.from(text, (char) => (char < ' ' || char === '\u007f' || NO_UTF8.test(char) ? '?' : char)).join('');
 }
 
 /** At most `bytes` of UTF-8, never through the middle of a character. */

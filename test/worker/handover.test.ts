@@ -38,6 +38,8 @@ describe('$IMPGEM_ENV and $IMPGEM_OUTPUT', () => {
     ['T<<END\nx', '$IMPGEM_ENV, line 2: the end word "END" never comes'],
     ['T<<\nx', '$IMPGEM_ENV, line 2: T<< names no end word'],
     ['A=a\0b', '$IMPGEM_ENV, line 2: the value of A holds a NUL byte'],
+    ['A=a\udfffb', '$IMPGEM_ENV, line 2: the value of A is no UTF-8'],
+    ['A\udfff=a', '$IMPGEM_ENV, line 2: "A?" is not a name of a variable (letters, digits, _)'],
     ['\u001b[31m\r', '$IMPGEM_ENV, line 2: "?[31m?" is neither NAME=value nor NAME<<END'],
     [`A=${'x'.repeat(MAX_VARIABLE_BYTES + 1)}`, `the value of A has ${MAX_VARIABLE_BYTES + 1} bytes`],
   ])('say which line is bad: %j', (line, message) => {
@@ -69,10 +71,16 @@ describe('$IMPGEM_PATH', () => {
     expect(parse({ path: '/a\n~/bin\n/a\n' }).path).toEqual(['/a', '/impgem/home/bin']);
   });
 
-  it.each(['bin', './bin', '/a:/b', '/a\0'])('refuses %j', (line) => {
+  it.each(['bin', './bin', '/a:/b', '/a\0', '/a\udfff'])('refuses %j', (line) => {
     const { path, problems } = parse({ path: `${line}\n` });
     expect(path).toEqual([]);
     expect(problems[0]).toMatch(/^\$IMPGEM_PATH, line 1: /);
+  });
+});
+
+describe('$IMPGEM_SUMMARY', () => {
+  it('shows what is no UTF-8 as such, and fails nothing', () => {
+    expect(parse({ summary: '# \udfff ü' })).toMatchObject({ summary: '# \ufffd ü', problems: [] });
   });
 });
 

@@ -3,7 +3,7 @@ import type Docker from 'dockerode';
 import { Readable } from 'node:stream';
 import { extract, pack } from 'tar-stream';
 import { HANDOVER_LIMIT, STEP_PATHS, type Handover } from '../executor.ts';
-import { HANDOVER_FILES } from '../shell.ts';
+import { decodeHandover, HANDOVER_FILES } from '../shell.ts';
 import { engineCall, isGone } from './engine.ts';
 import { CONTROL } from './entry.ts';
 
@@ -28,7 +28,7 @@ export async function fetchHandover(docker: Docker, containerId: string): Promis
   return handover;
 }
 
-/** A regular file out of a container, cut at HANDOVER_LIMIT; empty when there is none. */
+/** A regular file out of a container, cut at HANDOVER_LIMIT, decoded as a Handover; empty when there is none. */
 export async function fetchFile(docker: Docker, containerId: string, path: string): Promise<string> {
   const container = docker.getContainer(containerId);
   const archive = await engineCall('read what a step handed on', async () => {
@@ -51,7 +51,7 @@ function firstFile(archive: Readable): Promise<string> {
     const finish = (): void => {
       archive.unpipe(entries);
       archive.destroy(); // Not read to its end: a step may have made its file as long as it likes.
-      resolve(Buffer.concat(chunks).subarray(0, HANDOVER_LIMIT).toString('utf8'));
+      resolve(decodeHandover(Buffer.concat(chunks).subarray(0, HANDOVER_LIMIT)));
     };
     entries.once('entry', (header, content) => {
       if (header.type !== 'file') {

@@ -42,6 +42,12 @@ export function describeHandover(bench: Bench): void {
     expect(ran.exit.handover.summary).toBe('S=1\n');
   });
 
+  it('tells bytes that are no UTF-8 from a character that stands for such', async () => {
+    const job = await bench.job();
+    const ran = await job.run(String.raw`cd /impgem/step; printf 'A=\377b' > env; printf 'B=\357\277\275' > output`);
+    expect(ran.exit.handover).toMatchObject({ env: 'A=\udfffb', output: 'B=\ufffd' });
+  });
+
   it('reads no more than the limit', async () => {
     const job = await bench.job();
     const ran = await job.run(`head -c ${3 * HANDOVER_LIMIT} /dev/zero | tr '\\0' x > /impgem/step/env`);
