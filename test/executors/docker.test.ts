@@ -23,7 +23,7 @@ conformance('docker', {
     bash: true,
     images: true,
     limits: true,
-    services: false,
+    services: true,
     adoption: true,
     blocksOnOutput: false,
     sealsProc: false,
@@ -67,6 +67,42 @@ it.each([
     await job.close();
     await executor.close();
     await execa('docker', ['rmi', '-f', image]);
+  }
+});
+
+it('takes the variables of an image that are ours to set away from its steps and services', async () => {
+  const name = `impgem-test-variables-${randomBytes(6).toString('hex')}`;
+  const set = [
+    'CI_COMMIT_TAG=v9.9',
+    'IMPGEM_CRON=nightly',
+    'CI_FOO=2',
+    'CI_ODD=a\nCI_B=$(c)',
+    'CI_a b=c',
+    'CIRCLE=kept',
+  ];
+  const variables = set.flatMap((variable) => ['--env', variable]);
+  await execa('docker', ['run', '--name', name, ...variables, BASE_IMAGE, 'true']);
+  await execa('docker', ['commit', name, name]);
+  await execa('docker', ['rm', name]);
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, BASE_IMAGE);
+  const list = 'env | grep -E "^(CI|IMPGEM)" || true';
+  const env = { CI_FOO: 'ours' };
+  try {
+    const ran = [await job.run(list, { image: name, env }), await job.run(list, { image: name, env, shell: 'sh' })];
+    const output = recordOutput();
+    // What is asked beside a service finds the same.
+    const ready = { command: '[ "$CI_FOO" = ours ] && [ -z "$CI_COMMIT_TAG" ]', timeoutMs: 20_000 };
+    const service = { name: 'listed', image: name, env, run: `${list}; until [ -e go ]; do sleep 0.02; done`, ready };
+    const { ended } = await job.sandbox.startService(service, output, { signal: new AbortController().signal });
+    await job.run('touch go');
+    await ended;
+    const lines = [...ran, { text: output.text() }].map(({ text }) => text.trim().split('\n').sort());
+    expect(lines).toEqual(Array.from(lines, () => ['CIRCLE=kept', 'CI_FOO=ours']));
+  } finally {
+    await job.close();
+    await executor.close();
+    await execa('docker', ['rmi', '-f', name]);
   }
 });
 

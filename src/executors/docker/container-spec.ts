@@ -24,6 +24,8 @@ export interface ContainerSpec {
   /** Default: `/`. One of the image's choice must have been looked at (image-workdir.ts). */
   workdir?: string;
   env?: Record<string, string>;
+  /** Names of variables of the image that are not to be there, unless `env` has them. */
+  unset?: readonly string[];
   /** Names in a network that is no container's. */
   aliases?: string[];
   labels: Record<string, string>;
@@ -43,10 +45,15 @@ const SERVICE_LOG_LIMIT = 512 * 1024 * 1024;
 
 export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
   const { memory, cpu, pids } = spec.limits;
+  const { env = {}, unset = [] } = spec;
   return {
     Image: spec.image,
     ...(spec.entrypoint === undefined ? {} : { Entrypoint: [...spec.entrypoint], Cmd: [] }),
-    ...(spec.env === undefined ? {} : { Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`) }),
+    // A name alone takes the image's variable away, for what is run in the container later as well.
+    Env: [
+      ...unset.filter((name) => env[name] === undefined),
+      ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    ],
     // Never the image's unseen: a WORKDIR such as /proc/self/fd/8 has led out of containers (CVE-2024-21626).
     WorkingDir: spec.workdir ?? '/',
     Labels: spec.labels,

@@ -17,7 +17,7 @@ export interface Images {
    * `registry-unreachable`.
    */
   ensure(image: string, note: Note): Promise<string>;
-  /** What the last `ensure` of an image found: its id, its digest if it has one, and the user as it names it. */
+  /** What the last `ensure` of an image found. */
   seen(image: string): SeenImage | undefined;
   /** Whether the engine has it already. */
   has(image: string): Promise<boolean>;
@@ -27,8 +27,13 @@ export interface SeenImage {
   id: string;
   /** The id when there is none. */
   digest: string;
+  /** As the image names it. */
   user: string;
+  /** Names of those of its variables that are ours to set, and are not set where we set none. */
+  reserved: string[];
 }
+
+const RESERVED = /^(CI|IMPGEM)_/;
 
 const NOTE_EVERY_MS = 2000;
 
@@ -54,7 +59,9 @@ export function createImages(
         const own = RepoDigests.find((digest) => repositoryOf(digest) === repositoryOf(full));
         const digest = own?.split('@')[1] ?? Id;
         const platform = Os && Architecture ? `${Os}/${Architecture}` : '';
-        const image = { id: Id, digest, user: Config.User };
+        // None at all is null.
+        const names = ((Config.Env as string[] | null) ?? []).map((variable) => variable.replace(/=.*$/s, ''));
+        const image = { id: Id, digest, user: Config.User, reserved: names.filter((name) => RESERVED.test(name)) };
         seen.set(full, image);
         return { ...image, platform };
       } catch (error) {

@@ -46,6 +46,7 @@ export async function openService(
         image,
         ...(service.run === undefined ? {} : { entrypoint: scriptCommand(service.run) }),
         ...(workdir === undefined ? {} : { workdir }),
+        unset: parts.images.seen(image)?.reserved ?? [],
         env: { ...own, ...env, ...(service.env['PATH'] === undefined ? {} : { PATH: PATH ?? '' }) },
         labels: { ...slot.labels, [LABEL.step]: `service-${service.name}` },
         network: networkName(slot.id),

@@ -86,6 +86,7 @@ async function startContainer(
       containerOptions({
         image: needs.image,
         entrypoint: entryOf(slot).command,
+        unset: parts.images.seen(needs.image)?.reserved ?? [],
         labels: { ...slot.labels, ...labels },
         network: needs.network === 'none' ? 'none' : `container:${slot.holderId}`,
         limits: needs.limits,
