@@ -1,16 +1,19 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { ImpGemError, InfrastructureError, InputError, messageOf } from './errors.ts';
+import { ImpGemError, InfrastructureError, messageOf } from './errors.ts';
 
 /** Our own server, as a worker without a disk in common with it reaches it. */
 export interface ServerAddress {
   /** `https://ci.example`, with or without a path and a slash at the end. */
   url: string;
   token: string;
-  /**
-   * ms from the first failure on in which it is tried again while the server does not answer or answers 429 or 5xx: as
-   * long as a restart takes, and more.
-   */
-  patienceMs?: number;
+}
+
+/** For how long the server is worth waiting for. */
+export interface Patience {
+  /** Aborted with a LostJobError: requests under way reject with it at once, and none is begun any more. */
+  lost: AbortSignal;
+  /** From here on nothing is tried twice, and a silent server is left soon. */
+  enough: AbortSignal;
 }
 
 export interface ServerRequest {
@@ -25,35 +28,50 @@ const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
 /** Silence of the server after which a try is given up: no answer, and no more of the body taken. */
 const SILENCE_MS = 120_000;
+const LAST_SILENCE_MS = 5_000;
 
 /**
- * One request that is safe to repeat, repeated until it is answered; gives the JSON of the answer. InputError with the
- * server's code and sentence for 4xx; InfrastructureError `server-unreachable` when patience ends.
+ * One request that is safe to repeat, repeated until it is answered or patience ends; gives the JSON of the answer.
+ * InfrastructureError with the server's code and sentence for 4xx, `token-refused` for 401 and 403, and
+ * `server-unreachable` when it does not answer, or with 408, 429 or 5xx.
  */
-export async function request(server: ServerAddress, asked: ServerRequest): Promise<unknown> {
-  let deadline: number | undefined;
+export async function request(server: ServerAddress, patience: Patience, asked: ServerRequest): Promise<unknown> {
   for (let delay = FIRST_DELAY_MS; ; delay = Math.min(2 * delay, LONGEST_DELAY_MS)) {
+    patience.lost.throwIfAborted();
     try {
-      return await requestOnce(server, asked);
+      return await requestOnce(server, patience, asked);
     } catch (error) {
-      // Counted from here: a large file may have been under way for long before the connection broke.
-      deadline ??= performance.now() + (server.patienceMs ?? 120_000);
-      const again = error instanceof InfrastructureError && error.retryable && performance.now() + delay < deadline;
+      patience.lost.throwIfAborted();
+      const again = error instanceof InfrastructureError && error.retryable && !patience.enough.aborted;
       if (!again) throw error;
     }
-    await wait(delay * (0.5 + Math.random() / 2));
+    const woken = AbortSignal.any([patience.lost, patience.enough]);
+    await wait(delay * (0.5 + Math.random() / 2), undefined, { signal: woken }).catch(() => undefined);
   }
 }
 
-async function requestOnce({ url, token }: ServerAddress, { method, path, body }: ServerRequest): Promise<unknown> {
-  const silence = new AbortController();
-  const timer = setTimeout(() => silence.abort(new Error(`silent for ${SILENCE_MS / 1000} s`)), SILENCE_MS);
+async function requestOnce(
+  { url, token }: ServerAddress,
+  { lost, enough }: Patience,
+  { method, path, body }: ServerRequest,
+): Promise<unknown> {
+  const cut = new AbortController();
+  const cutAfter = (ms: number): NodeJS.Timeout =>
+    setTimeout(() => cut.abort(new Error(`silent for ${ms / 1000} s`)), ms);
+  let timer = cutAfter(enough.aborted ? LAST_SILENCE_MS : SILENCE_MS);
+  const onEnough = (): void => {
+    clearTimeout(timer);
+    timer = cutAfter(LAST_SILENCE_MS);
+  };
+  const onLost = (): void => cut.abort(lost.reason);
+  enough.addEventListener('abort', onEnough);
+  lost.addEventListener('abort', onLost);
   const init: RequestInit = {
     method,
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/octet-stream' },
     // A redirect would carry the token to somebody else.
     redirect: 'error',
-    signal: silence.signal,
+    signal: cut.signal,
   };
   try {
     const sent = body ? { ...init, body: watched(body(), () => timer.refresh()), duplex: 'half' as const } : init;
@@ -69,6 +87,8 @@ async function requestOnce({ url, token }: ServerAddress, { method, path, body }
     throw unreachable(messageOf(cause), error);
   } finally {
     clearTimeout(timer);
+    enough.removeEventListener('abort', onEnough);
+    lost.removeEventListener('abort', onLost);
   }
 }
 
@@ -82,16 +102,16 @@ function watched(body: Buffer | ReadableStream, onTaken: () => void): Buffer | R
   return body.pipeThrough(new TransformStream({ transform }));
 }
 
-function failure(status: number, answer: unknown): ImpGemError {
+/** Never an InputError: what a worker asks of its server, its pipeline has not asked. */
+function failure(status: number, answer: unknown): InfrastructureError {
   const { code, detail } = (typeof answer === 'object' && answer !== null ? answer : {}) as Record<string, unknown>;
   const said = typeof detail === 'string' ? detail : `status ${status}`;
-  if (status >= 500 || status === 429) return unreachable(said);
+  if (status >= 500 || status === 429 || status === 408) return unreachable(said);
   if (status === 401 || status === 403) {
-    return new InputError('token-refused', 'The server refuses the token of this worker: check IMPGEM_API_TOKEN.', {
-      status,
-    });
+    const advice = 'check IMPGEM_API_TOKEN';
+    return new InfrastructureError('token-refused', `The server refuses the token of this worker: ${advice}.`);
   }
-  return new InputError(typeof code === 'string' ? code : 'server-refused', `The server refuses: ${said}`, { status });
+  return new InfrastructureError(typeof code === 'string' ? code : 'server-refused', `The server refuses: ${said}`);
 }
 
 function unreachable(why: string, cause?: unknown): InfrastructureError {

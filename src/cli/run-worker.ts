@@ -1,13 +1,11 @@
 /** Builds a worker from its settings: claims tickets, runs jobs, keeps its leases. */
 import { hostname } from 'node:os';
 import { mkdir } from 'node:fs/promises';
-import { createArtifactStore } from '../artifacts/artifact-store.ts';
 import { createCacheStore } from '../artifacts/cache-store.ts';
 import type { Settings } from '../config/schema.ts';
 import { parseDuration, parseSize } from '../config/units.ts';
 import { messageOf } from '../errors.ts';
 import { createForges } from '../forges/forges.ts';
-import { createLogStore } from '../logs/log-store.ts';
 import { createFeed } from '../queue/feed.ts';
 import { type TicketPayload, consume } from '../queue/queues.ts';
 import { parseRepository } from '../runs/event.ts';
@@ -16,8 +14,9 @@ import { createArchive } from '../runs/archive.ts';
 import { createJobSource } from '../runs/job-source.ts';
 import { LEASE_MS } from '../runs/leases.ts';
 import type { Job, RunRecord } from '../runs/run.ts';
+import { jobTimeout } from '../worker/begin-job.ts';
 import { createJobRunner } from '../worker/job-runner.ts';
-import type { ArtifactStore, Assignment, HeldJob, LogWriter } from '../worker/ports.ts';
+import type { Assignment, HeldJob } from '../worker/ports.ts';
 import { work } from '../worker/work.ts';
 import { atMost } from './at-most.ts';
 import { clearRemains } from './clear-remains.ts';
@@ -25,6 +24,7 @@ import { chooseExecutor } from './choose-executor.ts';
 import { dataFolder } from './data-folder.ts';
 import { jobDefaults } from './job-defaults.ts';
 import { createJobConsumers } from './job-consumers.ts';
+import { openJobStores } from './job-stores.ts';
 import { createLogger } from './logger.ts';
 import { openGit } from './open-git.ts';
 import { openRedis, openRuns, sayOnce } from './open-runs.ts';
@@ -34,21 +34,6 @@ import { createWorkspaces } from './workspaces.ts';
 export interface WorkerProcess {
   /** Takes nothing new, lets short jobs finish, hands the others over. */
   close(): Promise<void>;
-}
-
-/** On the server's disk, or, for a worker on another machine, over HTTP: loaded only when needed. */
-async function openStores(
-  settings: Settings,
-  data: { logs: string; artifacts: string },
-): Promise<{ logs: LogWriter; artifacts: ArtifactStore }> {
-  if (settings.IMPGEM_SERVER_URL === undefined)
-    return { logs: createLogStore(data.logs), artifacts: createArtifactStore(data.artifacts) };
-  const server = { url: settings.IMPGEM_SERVER_URL, token: settings.IMPGEM_API_TOKEN ?? '' };
-  const [{ createHttpLogWriter }, { createHttpArtifactStore }] = await Promise.all([
-    import('../logs/http-log-writer.ts'),
-    import('../artifacts/http-artifact-store.ts'),
-  ]);
-  return { logs: createHttpLogWriter(server), artifacts: createHttpArtifactStore(server) };
 }
 
 const BEAT_MS = LEASE_MS / 5;
@@ -83,9 +68,8 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   });
   log.info({ executor: await executor.describe(), name, labels }, 'worker ready');
 
-  const stores = await openStores(settings, data);
-  const logs = announceLogs(stores.logs, (message) => runs.store.notify(message));
-  const { artifacts } = stores;
+  const defaults = jobDefaults(settings);
+  const storesOf = await openJobStores(settings, data);
   const caches = createCacheStore(data.caches);
   const workspaces = createWorkspaces(openGit(settings, data.mirrors), forges);
 
@@ -114,22 +98,26 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const running = new Set<Promise<void>>();
   const cleanings = new Set<Promise<void>>();
   const track = async (held: HeldJob): Promise<void> => {
+    const stores = storesOf(held, detach.signal, jobTimeout(held.assignment, defaults));
     const runner = createJobRunner({
       executor,
       ports: {
-        logs,
+        logs: announceLogs(stores.logs, (message) => runs.store.notify(message)),
         report: held.report,
-        artifacts,
+        artifacts: stores.artifacts,
         caches,
         workspaces,
         secrets: { get: () => Promise.resolve(new Map()) },
       },
       folder: data.work,
-      defaults: jobDefaults(settings),
+      defaults,
     });
     const done = work(held, { runner, detach: detach.signal, onExecutorLost: () => presence.beat(), log });
     running.add(done);
-    await done.finally(() => running.delete(done));
+    await done.finally(() => {
+      running.delete(done);
+      stores.release();
+    });
     // Not waited for: the next job's slot must not pay for this one's removal.
     const cleaning = runner.idle().catch((error: unknown) => onError(`clean-up after a job: ${messageOf(error)}`));
     cleanings.add(cleaning);
@@ -167,7 +155,11 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   });
   if (await presence.hasDouble())
     log.warn({ name }, 'a worker of this name lives already: give each its own IMPGEM_WORKER_NAME');
-  else await releasePredecessor();
+  else {
+    await releasePredecessor();
+    // It was told to drain, not we. After a kill it could not say that it left.
+    await runs.workers.setDrained(name, false);
+  }
   const clearOnce = async (): Promise<void> => {
     const count = await clearRemains(executor, runs.store, data.work);
     if (count === 0) return;

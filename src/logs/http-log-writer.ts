@@ -1,5 +1,5 @@
 import { ImpGemError } from '../errors.ts';
-import { request, type ServerAddress } from '../request.ts';
+import { type Patience, request, type ServerAddress } from '../request.ts';
 import type { LogKey } from '../runs/run.ts';
 import type { LogWriter } from '../worker/ports.ts';
 import { NO_JOB } from './log-key.ts';
@@ -8,13 +8,13 @@ import { NO_JOB } from './log-key.ts';
 const LOG_BLOCK = 1024 * 1024;
 
 /**
- * The log store of a server that shares no disk with us. Every request is repeated while the server is away: the same
- * bytes at the same offset are harmless. Errors: those of the log store, `token-refused`, `server-unreachable`.
+ * The log store of a server that shares no disk with us, for one job. Every request is repeated while the server is away,
+ * and the step's output waits meanwhile: the same bytes at the same offset are harmless. Errors: those of the log store, `token-refused`, `server-unreachable`.
  */
-export function createHttpLogWriter(server: ServerAddress): LogWriter {
+export function createHttpLogWriter(server: ServerAddress, patience: Patience): LogWriter {
   return {
     length: async (key) => {
-      const answer = await request(server, { method: 'GET', path: pathOf(key) });
+      const answer = await request(server, patience, { method: 'GET', path: pathOf(key) });
       const length = typeof answer === 'object' && answer !== null && 'length' in answer ? answer.length : undefined;
       if (typeof length === 'number') return length;
       throw new ImpGemError('server-answer', 'The server answered with something else than the length of a log.');
@@ -22,11 +22,15 @@ export function createHttpLogWriter(server: ServerAddress): LogWriter {
     append: async (key, offset, bytes) => {
       for (let at = 0; at < bytes.length; at += LOG_BLOCK) {
         const block = bytes.subarray(at, at + LOG_BLOCK);
-        await request(server, { method: 'PUT', path: `${pathOf(key)}?offset=${offset + at}`, body: () => block });
+        await request(server, patience, {
+          method: 'PUT',
+          path: `${pathOf(key)}?offset=${offset + at}`,
+          body: () => block,
+        });
       }
     },
     close: async (key) => {
-      await request(server, { method: 'POST', path: `${pathOf(key)}/close` });
+      await request(server, patience, { method: 'POST', path: `${pathOf(key)}/close` });
     },
   };
 }

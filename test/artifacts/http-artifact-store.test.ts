@@ -4,9 +4,12 @@ import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { InfrastructureError, InputError } from '../../src/errors.ts';
 import { createHttpArtifactStore } from '../../src/artifacts/http-artifact-store.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { TOKEN, sampleRun, startTestServer } from '../support/test-server.ts';
+
+const patience = { lost: new AbortController().signal, enough: new AbortController().signal };
 
 async function setUp() {
   const server = await startTestServer();
@@ -14,7 +17,7 @@ async function setUp() {
   const run = sampleRun();
   server.runs.put(run);
   const folder = await temporaryFolder();
-  const store = createHttpArtifactStore({ url: server.url, token: TOKEN, patienceMs: 0 });
+  const store = createHttpArtifactStore({ url: server.url, token: TOKEN }, patience);
   return { server, run: run.id, folder, store };
 }
 
@@ -50,9 +53,22 @@ describe('createHttpArtifactStore', () => {
     const { run, folder, store } = await setUp();
     await writeFile(join(folder, 'a'), 'x');
     const source = join(folder, 'a');
-    await expect(store.add(run, 'build', [{ path: '../a', source }])).rejects.toMatchObject({ code: 'path-invalid' });
-    await expect(store.add(run, 'no-job', [{ path: 'a', source }])).rejects.toMatchObject({ code: 'job-unknown' });
-    await expect(store.add('no-run', 'build', [{ path: 'a', source }])).rejects.toMatchObject({ status: 404 });
+    const refusal = (...args: Parameters<typeof store.add>): Promise<unknown> =>
+      store.add(...args).catch((error: unknown) => error);
+    const named = await Promise.all([
+      refusal(run, 'build', [{ path: '../a', source }]),
+      refusal(run, 'build', [{ path: 'a', source, name: 'n'.repeat(300) }]),
+      refusal(run, 'build', [{ path: 'a/'.repeat(2501) + 'a', source }]),
+    ]);
+    // The pipeline's doing; what follows is not.
+    for (const error of named) expect(error).toBeInstanceOf(InputError);
+    expect(named[0]).toMatchObject({ code: 'path-invalid' });
+    const unknown = await Promise.all([
+      refusal(run, 'no-job', [{ path: 'a', source }]),
+      refusal('no-run', 'build', [{ path: 'a', source }]),
+    ]);
+    for (const error of unknown) expect(error).toBeInstanceOf(InfrastructureError);
+    expect(unknown).toMatchObject([{ code: 'job-unknown' }, { code: 'run-unknown' }]);
   });
 
   it('sends a file again when the connection breaks, and notices when something else was stored', async () => {
@@ -66,10 +82,10 @@ describe('createHttpArtifactStore', () => {
     }).listen(0, '127.0.0.1');
     onTestFinished(() => void stub.close());
     await new Promise((resolve) => stub.once('listening', resolve));
-    const store = createHttpArtifactStore({
-      url: `http://127.0.0.1:${(stub.address() as AddressInfo).port}`,
-      token: 't',
-    });
+    const store = createHttpArtifactStore(
+      { url: `http://127.0.0.1:${(stub.address() as AddressInfo).port}`, token: 't' },
+      patience,
+    );
     const attempt = store.add('r', 'j', [{ path: 'a', source: join(folder, 'a') }]);
     await expect(attempt).rejects.toMatchObject({ code: 'artifact-differs' });
     expect(tries).toBe(2);

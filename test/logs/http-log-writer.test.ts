@@ -10,7 +10,7 @@ async function setUp() {
   const run = sampleRun();
   server.runs.put(run);
   const key = { run: run.id, job: 'build', attempt: 1, part: '0' };
-  return { server, key, writer: createHttpLogWriter({ url: `${server.url}/`, token: TOKEN, patienceMs: 0 }) };
+  return { server, key, writer: createHttpLogWriter({ url: `${server.url}/`, token: TOKEN }, ONCE) };
 }
 
 async function startStub(listener: RequestListener): Promise<string> {
@@ -19,6 +19,10 @@ async function startStub(listener: RequestListener): Promise<string> {
   onTestFinished(() => void stub.close());
   return `http://127.0.0.1:${(stub.address() as AddressInfo).port}`;
 }
+
+/** Tried once. */
+const ONCE = { lost: new AbortController().signal, enough: AbortSignal.abort() };
+const PATIENT = { lost: ONCE.lost, enough: new AbortController().signal };
 
 const KEY = { run: 'r', job: '', attempt: 0, part: 'run' };
 
@@ -45,7 +49,7 @@ describe('createHttpLogWriter', () => {
     await expect(writer.append(key, 0, Buffer.from('xyz'))).rejects.toMatchObject({ code: 'log-differs' });
     await writer.close(key);
     await expect(writer.append(key, 3, Buffer.from('x'))).rejects.toMatchObject({ code: 'log-closed' });
-    const stranger = createHttpLogWriter({ url: server.url, token: 'not-the-token-000', patienceMs: 0 });
+    const stranger = createHttpLogWriter({ url: server.url, token: 'not-the-token-000' }, ONCE);
     await expect(stranger.length(key)).rejects.toMatchObject({ code: 'token-refused' });
   });
 
@@ -65,7 +69,7 @@ describe('createHttpLogWriter', () => {
         res.end(JSON.stringify({ length }));
       });
     });
-    const writer = createHttpLogWriter({ url, token: 't' });
+    const writer = createHttpLogWriter({ url, token: 't' }, PATIENT);
     await writer.append(KEY, 0, Buffer.from('hello'));
     expect(seen).toEqual(Array.from({ length: 3 }, () => 'PUT /api/worker/logs/r/-/0/run?offset=0'));
     expect(length).toBe(5);
@@ -75,7 +79,7 @@ describe('createHttpLogWriter', () => {
     const url = await startStub((_, res) =>
       res.writeHead(503).end(JSON.stringify({ code: 'disk-full', detail: 'The disk is full.' })),
     );
-    const writer = createHttpLogWriter({ url, token: 't', patienceMs: 150 });
+    const writer = createHttpLogWriter({ url, token: 't' }, ONCE);
     await expect(writer.length(KEY)).rejects.toMatchObject({ code: 'server-unreachable', retryable: true });
     await expect(writer.length(KEY)).rejects.toThrow('The disk is full.');
   });
@@ -87,12 +91,14 @@ describe('createHttpLogWriter', () => {
       res.end('{"length":1}');
     });
     const url = await startStub((_, res) => res.writeHead(302, { location: other }).end());
-    await expect(createHttpLogWriter({ url, token: 't', patienceMs: 0 }).length(KEY)).rejects.toThrow();
+    await expect(createHttpLogWriter({ url, token: 't' }, ONCE).length(KEY)).rejects.toThrow();
     expect(asked).toEqual([]);
   });
 
   it('takes no answer for a length that is none', async () => {
     const url = await startStub((_, res) => res.end('{"length":"5"}'));
-    await expect(createHttpLogWriter({ url, token: 't' }).length(KEY)).rejects.toMatchObject({ code: 'server-answer' });
+    await expect(createHttpLogWriter({ url, token: 't' }, PATIENT).length(KEY)).rejects.toMatchObject({
+      code: 'server-answer',
+    });
   });
 });

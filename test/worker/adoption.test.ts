@@ -180,6 +180,24 @@ describe('adoption', () => {
     expect(ports.reports.filter(({ index, change }) => index === 0 && change.state === 'succeeded')).toHaveLength(2);
   });
 
+  it('is left to the next worker when this one is told to stop while it asks how far a log had come', async () => {
+    const { folder, ports } = await leave(
+      spec,
+      { task: () => ({ output: ['x'], until: forever() }) },
+      (seen) => seen.text('0') === 'x',
+    );
+    const executor = createFakeExecutor({ task: () => ({}), adopt: () => ({ started: ['0'], answer: () => ({}) }) });
+    // As one does whose server is away.
+    ports.logs.length = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      job.detach.abort();
+      throw new LostJobError('job test');
+    };
+    const job: JobRun = runJob(executor, folder, spec, { ports, assignment: { steps: told(ports, ['one', 'two', 'three']) } });
+    expect(await job.result).toBe('detached');
+    expect(callsOf(executor)).toEqual([]);
+  });
+
   it('closes the log of a step whose worker was gone before it could', async () => {
     const folder = await temporaryFolder();
     const ports = memoryPorts(folder);
