@@ -17,7 +17,6 @@ import { openCheckout } from './local/checkout.ts';
 import { EVENT_KINDS } from '../pipeline/event-kinds.ts';
 import { localEvent } from './local/local-event.ts';
 import { openLocalRuns, type FinishedRun } from './local/run-checkout.ts';
-import { createRunView } from './local/run-view.ts';
 import { createScreen, type Screen } from './local/screen.ts';
 import { readSecretsFile } from './local/secrets-file.ts';
 import { checkJobs, withEnvironment, withJobs } from './local/narrow-plan.ts';
@@ -108,10 +107,8 @@ async function runHere(file: string | undefined, options: RunOptions, signal: Ab
   const finished: FinishedRun[] = [];
   try {
     for (const [index, plan] of chosen.entries()) {
-      const view = createRunView(screen);
-      const done = await runs.run(plan, view, index === chosen.length - 1);
-      view.end();
-      sayEnd(screen, done);
+      const done = await runs.run(plan, screen, index === chosen.length - 1);
+      await sayEnd(screen, done);
       finished.push(done);
     }
   } finally {
@@ -130,7 +127,8 @@ function cancelledBy(signal: AbortSignal): AbortSignal {
   };
   if (signal.aborted) onAbort();
   else signal.addEventListener('abort', onAbort, { once: true });
-  process.stdout.on('error', () => controller.abort('the output was closed'));
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', () => controller.abort('the output was closed'));
   return controller.signal;
 }
 
@@ -155,14 +153,15 @@ function planAll(loaded: LoadedPipeline[], input: PlanInput): { plans: Plan[]; d
 
 const END_COLOURS = { succeeded: 'green', skipped: 'dim', cancelled: 'yellow' } as const;
 
-function sayEnd(screen: Screen, { record, artifacts, logs }: FinishedRun): void {
+async function sayEnd(screen: Screen, { record, artifacts, logs }: FinishedRun): Promise<void> {
   const colour = Object.entries(END_COLOURS).find(([state]) => state === record.state)?.[1] ?? 'red';
   const name = record.pipeline === undefined ? 'run' : `run ${record.pipeline}`;
   const reason = record.reason === undefined ? '' : `: ${record.reason}`;
-  screen.line(`${name} ${screen.paint(record.state, colour)}${reason}`);
+  const lines = [`${name} ${screen.paint(record.state, colour)}${reason}`];
   const here = (path: string): string => relative(process.cwd(), path);
-  if (artifacts !== undefined) screen.line(`artifacts: ${here(artifacts)}`);
-  if (record.jobs.some((job) => job.startedAt !== undefined)) screen.line(`logs: ${here(logs)}`);
+  if (artifacts !== undefined) lines.push(`artifacts: ${here(artifacts)}`);
+  if (record.jobs.some((job) => job.startedAt !== undefined)) lines.push(`logs: ${here(logs)}`);
+  await screen.lines(lines);
 }
 
 function shownAsJson({ record, artifacts, logs }: FinishedRun): object {

@@ -1,7 +1,7 @@
 /** `impgem run` as a process, over real checkouts and the real sandbox. */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -268,15 +268,48 @@ describe('a run that was killed', () => {
 });
 
 describe('a reader that goes away', () => {
-  it('ends the run, and leaves nothing', async () => {
+  it.each([
+    ['stdout', []],
+    ['stderr', ['--json']],
+  ] as const)('of %s ends the run, and leaves nothing', async (stream, args) => {
     const folder = await checkout({
       '.impgem.yml': 'steps: [{ run: "echo up; while true; do echo more; sleep 0.05; done" }]',
     });
-    const command = cli.start([], { cwd: folder });
+    const command = cli.start([...args], { cwd: folder });
     await command.until('│ up');
-    command.child.stdout?.destroy();
+    command.child[stream]?.destroy();
     expect((await command.ended).code).toBe(2);
     expect((await readdir(join(folder, '.impgem/local'))).filter((name) => name.startsWith('work'))).toEqual([]);
+  });
+});
+
+describe('a reader that pauses', () => {
+  it('holds neither the step nor its clean-up nor much memory, and finds every line in order when it goes on', async () => {
+    const count = 400_000;
+    const folder = await checkout({ '.impgem.yml': `steps: [{ name: count, run: 'echo up; seq ${count}' }]` });
+    const bytes = 'up\n'.length + Array.from({ length: count }, (_, index) => index + 1).join('\n').length + 1;
+    const command = cli.start([], { cwd: folder, env: { NODE_OPTIONS: '--max-old-space-size=64' } });
+    await command.until('│ up');
+    command.child.stdout?.pause();
+    const local = join(folder, '.impgem/local');
+    const stored = async (): Promise<number> => {
+      const log = (await readdir(local, { recursive: true })).find((name) => name.endsWith('/0.log'));
+      return log === undefined ? 0 : (await stat(join(local, log))).size;
+    };
+    const { child } = command;
+    const ended = () => child.exitCode ?? child.signalCode;
+    await expect.poll(async () => ended() ?? (await stored()), { timeout: 20_000 }).toBe(bytes);
+    await expect.poll(async () => (await readdir(local)).filter((name) => name.startsWith('work'))).toEqual([]);
+    child.stdout?.resume();
+    const { code, stdout, stderr } = await command.ended;
+    expect(stderr).toBe('');
+    const lines = stdout.split('\n');
+    const first = lines.indexOf('main › count │ 1');
+    expect(lines.slice(first, first + count).findIndex((line, at) => line !== `main › count │ ${at + 1}`)).toBe(-1);
+    expect(lines.slice(first + count).join('\n')).toMatch(
+      /^✔ main › count succeeded .*\n✔ main succeeded .*\nrun succeeded\nlogs: .*\n$/,
+    );
+    expect(code).toBe(0);
   });
 });
 

@@ -65,12 +65,15 @@ function startCommand(
   let stdout = '';
   let stderr = '';
   const listeners = new Set<() => void>();
-  child.stdout.on('data', (bytes: Buffer) => {
-    stdout += bytes.toString();
+  // A character may come in two parts.
+  child.stdout.setEncoding('utf8');
+  child.stderr.setEncoding('utf8');
+  child.stdout.on('data', (text: string) => {
+    stdout += text;
     for (const listener of listeners) listener();
   });
-  child.stderr.on('data', (bytes: Buffer) => {
-    stderr += bytes.toString();
+  child.stderr.on('data', (text: string) => {
+    stderr += text;
     for (const listener of listeners) listener();
   });
   child.stdin.end(input);

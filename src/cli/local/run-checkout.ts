@@ -20,7 +20,8 @@ import type { Checkout } from './checkout.ts';
 import { clearDeadRuns, newWorkName } from './dead-runs.ts';
 import { executeRun } from './execute-run.ts';
 import { createLocalArtifacts } from './local-artifacts.ts';
-import type { RunView } from './run-view.ts';
+import { createRunView, type RunView } from './run-view.ts';
+import type { Screen } from './screen.ts';
 import { borrowedObjects, copySnapshot, takeSnapshot } from './snapshot.ts';
 
 export interface CheckoutRun {
@@ -43,8 +44,8 @@ export interface FinishedRun {
 const KEPT_RUNS = 20;
 
 export interface LocalRuns {
-  /** `last`: no other plan follows. */
-  run(plan: Plan, view: RunView, last: boolean): Promise<FinishedRun>;
+  /** `last`: no other plan follows. Settles when the run is over and everything of it is on the screen. */
+  run(plan: Plan, screen: Screen, last: boolean): Promise<FinishedRun>;
   /** Removes what only the runs needed; gives a sentence for each thing that stays. The next run tries it again. */
   close(): Promise<string[]>;
 }
@@ -69,7 +70,7 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
   const caches = createCacheStore(join(folder, 'caches'));
   const runners: JobRunner[] = [];
 
-  const run: LocalRuns['run'] = async (plan, view, last) => {
+  const run: LocalRuns['run'] = async (plan, screen, last) => {
     const createdAt = new Date().toISOString();
     const id = makeRunId(createdAt, randomUUID());
     const { sha, message, author } = checkout;
@@ -77,6 +78,7 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
     const place = join(folder, id);
     const artifacts = createLocalArtifacts(join(place, 'artifacts'));
     const logs = createLogStore(join(place, 'logs'));
+    const view = createRunView(screen, logs);
     const onlyOnce = plan.jobs.length === 1 && plan.jobs[0]?.retry.count === 0;
     const ports: Omit<JobPorts, 'report'> = {
       logs: shown(logs, view),
@@ -111,6 +113,9 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
       onChange: (next) => view.change(next),
       cancel,
     });
+    // Whoever reads slowly keeps nothing alive but this process.
+    if (last) void close();
+    await view.end();
     await logs.dispose();
     return {
       record: ended,
@@ -118,22 +123,22 @@ export async function openLocalRuns(options: CheckoutRun): Promise<LocalRuns> {
       ...(artifacts.count() > 0 ? { artifacts: join(place, 'artifacts') } : {}),
     };
   };
-  return {
-    run,
-    close: async () => {
-      over.abort();
-      const stays: string[] = [];
-      const removed = (removal: Promise<unknown>): Promise<unknown> =>
-        removal.catch((error: unknown) => stays.push(messageOf(error)));
-      await Promise.all(runners.map((runner) => removed(runner.idle())));
-      await removed(cleared);
-      await taken.catch(() => undefined);
-      await removed(executor.close());
-      await removed(removeTree(work));
-      await removed(removeOldRuns(folder));
-      return stays;
-    },
+  const cleanUp = async (): Promise<string[]> => {
+    over.abort();
+    const stays: string[] = [];
+    const removed = (removal: Promise<unknown>): Promise<unknown> =>
+      removal.catch((error: unknown) => stays.push(messageOf(error)));
+    await Promise.all(runners.map((runner) => removed(runner.idle())));
+    await removed(cleared);
+    await taken.catch(() => undefined);
+    await removed(executor.close());
+    await removed(removeTree(work));
+    await removed(removeOldRuns(folder));
+    return stays;
   };
+  let closing: Promise<string[]> | undefined;
+  const close = (): Promise<string[]> => (closing ??= cleanUp());
+  return { run, close };
 }
 
 async function runToEnd(runner: JobRunner, assignment: Assignment, cancel: AbortSignal): Promise<JobResult> {
@@ -147,9 +152,9 @@ const NEVER = new AbortController().signal;
 function shown(logs: LogWriter, view: RunView): LogWriter {
   return {
     length: (key) => logs.length(key),
-    append: (key, offset, bytes) => {
-      view.output(key, bytes);
-      return logs.append(key, offset, bytes);
+    append: async (key, offset, bytes) => {
+      await logs.append(key, offset, bytes);
+      view.output(key, offset + bytes.length);
     },
     close: (key) => {
       view.outputEnd(key);

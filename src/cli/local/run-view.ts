@@ -1,16 +1,20 @@
 /** What a person sees of a local run: every line of output with the step it is of, and on a terminal how each job stands. */
 import { StringDecoder } from 'node:string_decoder';
+import { messageOf } from '../../errors.ts';
+import type { LogStore } from '../../logs/log-store.ts';
 import { isFinal, type Job, type LogKey, type RunRecord, type State, type Step } from '../../runs/run.ts';
 import { formatDuration } from '../../worker/stop.ts';
 import { showableLine, type Colour, type Screen } from './screen.ts';
 
+/** Takes news without waiting, and shows it in order as fast as the screen takes it: what is not shown yet is on the disk. */
 export interface RunView {
   change(record: RunRecord): void;
-  output(key: LogKey, bytes: Buffer): void;
+  /** So many bytes of this log are stored now. */
+  output(key: LogKey, length: number): void;
   /** No more of this log will come. */
   outputEnd(key: LogKey): void;
-  /** Takes the block of a terminal away. */
-  end(): void;
+  /** Takes the block of a terminal away. Settles when everything is shown, or nobody reads any more. */
+  end(): Promise<void>;
 }
 
 const SIGNS: Record<State, [string, Colour]> = {
@@ -25,12 +29,25 @@ const SIGNS: Record<State, [string, Colour]> = {
 const MAX_ROWS = 12;
 const MAX_LINE = 16_384;
 const TICK_MS = 1000;
+/** Bytes of a log that are shown at once. */
+const CHUNK = 64 * 1024;
 
-export function createRunView(screen: Screen): RunView {
+/** A log that is to be shown up to there. */
+interface Due {
+  key: LogKey;
+  length: number;
+  ended: boolean;
+}
+
+export function createRunView(screen: Screen, logs: Pick<LogStore, 'read'>): RunView {
   let record: RunRecord | undefined;
-  const splitters = new Map<string, LineSplitter>();
+  /** Lines, or logs by id. Every log stands once between two lines of news: what waits does not grow with the output. */
+  const queue: (string[] | Map<string, Due>)[] = [];
   /** Output that came before the news that its step runs: the news waits until the log of the step before is safe. */
-  const early = new Map<string, string[]>();
+  const early = new Map<string, Due>();
+  const open = new Map<string, { shown: number; splitter: LineSplitter }>();
+  let busy = false;
+  let allShown = Promise.resolve();
   const tick = screen.live ? setInterval(() => drawBlock(), TICK_MS) : undefined;
   tick?.unref();
   const { paint } = screen;
@@ -38,11 +55,14 @@ export function createRunView(screen: Screen): RunView {
   const say = (job: string, state: State, what: string, change: { reason?: string; took?: string }): void => {
     const [sign, colour] = SIGNS[state];
     const more = [change.reason, change.took].filter((text) => text !== undefined).join(', ');
-    screen.line(
-      `${paint(sign, colour)} ${nameOf(job, what)} ${paint(state, colour)}${more === '' ? '' : ` (${more})`}`,
-    );
+    const line = `${paint(sign, colour)} ${nameOf(job, what)} ${paint(state, colour)}${more === '' ? '' : ` (${more})`}`;
+    const last = queue.at(-1);
+    if (Array.isArray(last)) last.push(line);
+    else queue.push([line]);
   };
   const drawBlock = (): void => screen.block(record && !isFinal(record.state) ? rowsOf(record, screen) : []);
+  const stepOf = (key: LogKey): Step | undefined =>
+    record?.jobs.find((one) => one.id === key.job)?.steps[Number(key.part)];
 
   return {
     change: (next) => {
@@ -54,42 +74,84 @@ export function createRunView(screen: Screen): RunView {
           if (step.state === 'pending' || step.state === known?.steps[index]?.state) continue;
           say(job.name, step.state, step.name, explain(step));
           const id = idOf({ job: job.id, attempt: job.attempt, part: String(index) });
-          for (const line of early.get(id) ?? []) screen.line(line);
+          const waiting = early.get(id);
           early.delete(id);
+          if (waiting) addTo(lastLogs(), waiting);
         }
         if (job.state !== known?.state && isFinal(job.state)) say(job.name, job.state, '', explain(job));
       }
+      wake();
       drawBlock();
     },
-    output: (key, bytes) => {
-      const id = idOf(key);
-      const splitter = splitters.get(id) ?? createLineSplitter();
-      splitters.set(id, splitter);
-      for (const line of splitter.push(bytes)) showLine(key, line);
-    },
-    outputEnd: (key) => {
-      const id = idOf(key);
-      for (const line of splitters.get(id)?.end() ?? []) showLine(key, line);
-      splitters.delete(id);
-    },
-    end: () => {
+    output: (key, length) => due({ key, length, ended: false }),
+    outputEnd: (key) => due({ key, length: 0, ended: true }),
+    end: async () => {
       clearInterval(tick);
+      await allShown;
       screen.block([]);
     },
   };
 
-  function showLine(key: LogKey, line: string): void {
-    const job = record?.jobs.find((one) => one.id === key.job);
-    const step = job?.steps[Number(key.part)];
-    const part = step?.name ?? (key.part === 'job' ? '' : key.part.replace(/^service-/, 'service '));
-    const shown = `${paint(`${nameOf(job?.name ?? key.job, part)} │`, 'dim')} ${showableLine(line)}`;
-    if (step?.state !== 'pending') screen.line(shown);
-    else {
-      const waiting = early.get(idOf(key));
-      if (waiting) waiting.push(shown);
-      else early.set(idOf(key), [shown]);
-    }
+  function due(more: Due): void {
+    addTo(stepOf(more.key)?.state === 'pending' ? early : lastLogs(), more);
+    wake();
   }
+
+  function lastLogs(): Map<string, Due> {
+    const last = queue.at(-1);
+    if (last !== undefined && !Array.isArray(last)) return last;
+    const next = new Map<string, Due>();
+    queue.push(next);
+    return next;
+  }
+
+  function wake(): void {
+    if (busy) return;
+    busy = true;
+    allShown = showAll();
+  }
+
+  async function showAll(): Promise<void> {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      if (Array.isArray(next)) await screen.lines(next);
+      else for (const one of next.values()) await showLog(one);
+    }
+    busy = false;
+  }
+
+  async function showLog({ key, length, ended }: Due): Promise<void> {
+    const id = idOf(key);
+    const log = open.get(id) ?? { shown: 0, splitter: createLineSplitter() };
+    open.set(id, log);
+    const part = stepOf(key)?.name ?? (key.part === 'job' ? '' : key.part.replace(/^service-/, 'service '));
+    const name = nameOf(record?.jobs.find((one) => one.id === key.job)?.name ?? key.job, part);
+    const show = async (lines: string[]): Promise<void> => {
+      if (lines.length > 0)
+        await screen.lines(lines.map((line) => `${paint(`${name} │`, 'dim')} ${showableLine(line)}`));
+    };
+    try {
+      for await (const bytes of logs.read(key, log.shown, length, CHUNK)) {
+        if (screen.closed) break;
+        log.shown += bytes.length;
+        await show(log.splitter.push(bytes));
+      }
+    } catch (error) {
+      await screen.lines([`${paint('✖', 'red')} ${name}: ${messageOf(error)}`]);
+    }
+    if (!ended) return;
+    await show(log.splitter.end());
+    open.delete(id);
+  }
+}
+
+function addTo(logs: Map<string, Due>, { key, length, ended }: Due): void {
+  const id = idOf(key);
+  const known = logs.get(id);
+  logs.set(id, {
+    key,
+    length: Math.max(length, known?.length ?? 0),
+    ended: ended || known?.ended === true,
+  });
 }
 
 function idOf({ job, attempt, part }: Pick<LogKey, 'job' | 'attempt' | 'part'>): string {

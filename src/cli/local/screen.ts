@@ -4,14 +4,18 @@ import { hasColor } from '../has-color.ts';
 export interface ScreenStream {
   isTTY?: boolean;
   columns?: number;
-  write(text: string): unknown;
+  /** `taken` is called when the text has left this process, or never will. */
+  write(text: string, taken: (error?: Error | null) => void): unknown;
 }
 
 export interface Screen {
   readonly live: boolean;
+  /** Nobody reads any more. */
+  readonly closed: boolean;
   paint: (text: string, colour: Colour) => string;
-  line: (text: string) => void;
-  /** Replaces the block. Nothing off a terminal. */
+  /** One write. Settles when the reader has taken it, or is gone; who does not wait for it fills the memory. */
+  lines: (lines: string[]) => Promise<void>;
+  /** Replaces the block, once what is under way is taken. Nothing off a terminal. */
   block: (lines: string[]) => void;
 }
 
@@ -21,20 +25,39 @@ const CODES: Record<Colour, number> = { red: 31, green: 32, yellow: 33, blue: 36
 export function createScreen(stream: ScreenStream, env: NodeJS.ProcessEnv = process.env): Screen {
   const live = stream.isTTY === true && env['TERM'] !== 'dumb';
   const colours = hasColor(stream, env);
-  let shown: string[] = [];
-  const clear = (): string => (shown.length === 0 ? '' : `\u001b[${shown.length}A\r\u001b[J`);
+  let wanted: string[] = [];
+  let drawn: string[] = [];
+  let underWay = 0;
+  let closed = false;
+  const clear = (): string => (drawn.length === 0 ? '' : `\u001b[${drawn.length}A\r\u001b[J`);
   // Some terminals say 0.
   const width = (): number => (stream.columns !== undefined && stream.columns > 0 ? stream.columns : 80);
-  const draw = (): string => shown.map((line) => `${fit(line, width())}\n`).join('');
+  const write = (lines: string[], onTaken?: () => void): void => {
+    const before = clear();
+    drawn = wanted;
+    const rows = drawn.map((line) => fit(line, width()));
+    underWay++;
+    stream.write(before + [...lines, ...rows].map((line) => `${line}\n`).join(''), (error) => {
+      underWay--;
+      if (error) closed = true;
+      onTaken?.();
+      redraw();
+    });
+  };
+  const redraw = (): void => {
+    if (underWay === 0 && drawn !== wanted) write([]);
+  };
   return {
     live,
+    get closed() {
+      return closed;
+    },
     paint: (text, colour) => (colours ? `\u001b[${CODES[colour]}m${text}\u001b[0m` : text),
-    line: (text) => stream.write(`${clear()}${text}\n${draw()}`),
+    lines: (lines) => new Promise((resolve) => write(lines, resolve)),
     block: (lines) => {
       if (!live) return;
-      const before = clear();
-      shown = lines;
-      stream.write(before + draw());
+      wanted = lines;
+      redraw();
     },
   };
 }
