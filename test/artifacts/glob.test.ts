@@ -3,6 +3,7 @@ import picomatch from 'picomatch';
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import { compileGlobs } from '../../src/artifacts/glob.ts';
+import { compileGlobs as compilePaths, problemOfGlob } from '../../src/pipeline/glob.ts';
 
 const matches = (globs: string | string[], path: string) => compileGlobs([globs].flat()).matches(path);
 
@@ -40,7 +41,7 @@ describe('compileGlobs', () => {
     for (const path of misses) expect([path, matches(globs, path)]).toEqual([path, false]);
   });
 
-  it('agrees with picomatch on what both know', () => {
+  it('agrees with picomatch and `when: paths` on what all of them know', () => {
     const segment = fc.array(fc.constantFrom('a', 'b', '*', '?', '.', '[ab]', '[^a]'), { minLength: 1, maxLength: 5 });
     const part = fc.oneof(
       fc.constant('**'),
@@ -55,10 +56,10 @@ describe('compileGlobs', () => {
     fc.assert(
       fc.property(pattern, path, (glob, file) => {
         fc.pre(!odd.test(glob) && !/(^|[/])\.{1,2}([/]|$)/.test(file));
-        const expected = [glob, ...(glob.endsWith('*') ? [] : [`${glob}/**`])].some((one) =>
-          picomatch(one, { dot: true })(file),
-        );
+        const both = glob.endsWith('*') ? [glob] : [glob, `${glob}/**`];
+        const expected = both.some((one) => picomatch(one, { dot: true })(file));
         expect(matches(glob, file)).toBe(expected);
+        if (problemOfGlob(glob) === undefined) expect(compilePaths(both)(file)).toBe(expected);
       }),
       { numRuns: 2000 },
     );
