@@ -105,6 +105,25 @@ it('with a script find bash where the image keeps it, or say that it has none', 
   });
 });
 
+it('are ready when their command says so, whatever it leaves running', async () => {
+  const ready = { command: 'sleep 1000 & echo asked', timeoutMs: 20_000 };
+  const service = { name: 'leaving', run: 'exec sleep 1000', env: {}, ready };
+  const own = await ownJob();
+  await own.sandbox.startService(service, recordOutput(), { signal });
+});
+
+it('that cannot be asked by a command say why', async () => {
+  const image = await imageOf('rm /bin/sh', 'CMD ["sleep", "1000"]');
+  const output = recordOutput();
+  const service = { name: 'bare', image, env: {}, ready: { command: 'true', timeoutMs: 20_000 } };
+  const message = expect.stringMatching(
+    /^The service bare was not ready .*: its ready command ended with exit code 12/,
+  );
+  const code = 'service-not-ready';
+  await expect(job.sandbox.startService(service, output, { signal })).rejects.toMatchObject({ code, message });
+  expect(output.text()).toContain('/bin/sh');
+});
+
 it('whose image cannot run at all say what is wrong with it, and are no failure of the engine', async () => {
   const start = (image: string) =>
     job.sandbox.startService({ name: 'bad', image, env: {} }, recordOutput(), { signal });

@@ -70,7 +70,7 @@ const LONGEST_MS = 120_000;
 async function changeOwner(parts: ExecutorParts, slot: Slot, user: number): Promise<void> {
   const change = `${USUAL_PATH}; exec chown -hR ${user} ${STEP_PATHS.workspace} ${STEP_PATHS.home}`;
   const command = ['/bin/sh', '-c', change];
-  const code = await runExec(parts.docker, slot.holderId, command, AbortSignal.timeout(LONGEST_MS), 'root');
+  const code = await runExec(parts.docker, slot.holderId, command, AbortSignal.timeout(LONGEST_MS), { user: 'root' });
   if (code === 126 || code === 127)
     throw new InputError(
       'image-without-chown',

@@ -2,8 +2,15 @@
 import { join } from 'node:path';
 import { ImpGemError, InputError } from '../../errors.ts';
 import { restLeftOut } from '../rest-of-output.ts';
-import { serviceEnded, serviceNotReady } from '../service-failures.ts';
-import type { Output, Service, ServiceTask, StartOptions } from '../executor.ts';
+import {
+  createServiceOutput,
+  createTries,
+  type LastTry,
+  serviceEnded,
+  serviceNotReady,
+  type Tries,
+} from '../service-failures.ts';
+import { type Output, type Service, type ServiceTask, type StartOptions, STEP_PATHS } from '../executor.ts';
 import { environmentOf, shellCommand } from '../shell.ts';
 import { bindsOf, containerOptions } from './container-spec.ts';
 import { engineError, sentenceOf } from './engine.ts';
@@ -20,6 +27,8 @@ const KILLED = 137;
 
 export interface StartedService extends Service {
   containerId: string;
+  /** Why it was not ready: stands in its log when its output is at its end. */
+  unready?: LastTry;
 }
 
 /**
@@ -70,7 +79,16 @@ export async function openService(
     end.forget();
     throw startError(error, image, `start the service ${service.name}`);
   }
-  return { containerId: container.id, ended: followService(parts, container.id, output, { end, stop }) };
+  const log = createServiceOutput(service.name, output);
+  const following = followService(parts, container.id, log, { end, stop });
+  const started: StartedService = {
+    containerId: container.id,
+    ended: following.then(async (code) => {
+      if (started.unready) await log.tell(started.unready);
+      return code;
+    }),
+  };
+  return started;
 }
 
 async function creating<T>(service: ServiceTask, image: string, create: () => Promise<T>): Promise<T> {
@@ -86,12 +104,15 @@ async function creating<T>(service: ServiceTask, image: string, create: () => Pr
 
 const NO_BASH = 'This image has no bash, which the run of a service needs';
 
+/** By a shell, not by the engine: in an image that has a link in its place, that would follow it. */
+const ENTER = `cd ${STEP_PATHS.workspace}`;
+
 /** The script as an argument: a service has no folder of its own. Bash is where a step finds it: see entry.ts. */
 function scriptCommand(script: string): string[] {
   const [bash = '', ...options] = shellCommand('bash', '-c');
   const find = `[ -x ${bash} ] && set -- ${bash} || set -- "$(command -v bash)"`;
   const refuse = `if [ -z "$1" ]; then echo '${NO_BASH}'; exit 127; fi`;
-  return ['/bin/sh', '-c', `${find}; ${refuse}; exec "$1" ${options.join(' ')} "$0"`, script];
+  return ['/bin/sh', '-c', `${ENTER}; ${find}; ${refuse}; exec "$1" ${options.join(' ')} "$0"`, script];
 }
 
 /**
@@ -123,6 +144,7 @@ export async function untilReady(
 ): Promise<void> {
   if (!service.ready) return;
   const { timeoutMs } = service.ready;
+  const tries = createTries();
   const giveUp = new AbortController();
   const timeout = AbortSignal.timeout(timeoutMs);
   const stop = AbortSignal.any([signal, timeout, giveUp.signal]);
@@ -130,7 +152,7 @@ export async function untilReady(
   const probe =
     'port' in service.ready
       ? runExec(parts.docker, slot.holderId, portProbe(service.name, service.ready.port, timeoutMs), stop)
-      : runExec(parts.docker, started.containerId, commandProbe(service.ready.command, timeoutMs), stop);
+      : askCommand(parts, started.containerId, commandProbe(service, service.ready.command, timeoutMs), tries, stop);
   const outcome = await Promise.race([
     probe.then(
       (code) => ({ code }),
@@ -142,13 +164,15 @@ export async function untilReady(
   signal.throwIfAborted();
   if ('endedWith' in outcome) throw serviceEnded(service.name, outcome.endedWith);
   if (outcome.code === 0) return;
-  if (outcome.code === 126)
+  if (outcome.code === 126 && 'port' in service.ready)
     throw new ImpGemError(
       'service-not-ready',
       `Whether port and service ${service.name} are ready cannot be asked: the job's image has neither bash nor nc. Use ready: { command }`,
     );
   const ended = await Promise.race([started.ended, Promise.resolve(undefined)]);
-  throw ended === undefined ? serviceNotReady(service.name, timeoutMs) : serviceEnded(service.name, ended);
+  if (ended !== undefined) throw serviceEnded(service.name, ended);
+  if ('command' in service.ready) started.unready = tries.last();
+  throw serviceNotReady(service.name, timeoutMs, started.unready);
 }
 
 /** A command cannot be run in a service that has ended meanwhile: then that is what happened. */
@@ -168,8 +192,44 @@ function portProbe(name: string, port: number, timeoutMs: number): string[] {
   return ['/bin/sh', '-c', tryUntil(attempt, timeoutMs), 'sh', name, String(port)];
 }
 
-function commandProbe(command: string, timeoutMs: number): string[] {
-  return ['/bin/sh', '-c', tryUntil('/bin/sh -c "$1"', timeoutMs), 'sh', command];
+/** What stands in the output of the probe after each try. */
+const RECORD = /\0ready (\d{1,3})\0/;
+const BEGINS_RECORD = /\0[ready]{0,5}[ \d]{0,4}$/;
+
+/** Where the script of the service runs, too. */
+function commandProbe(service: ServiceTask, command: string, timeoutMs: number): string[] {
+  const attempt = `/bin/sh -c "$1" >&3 2>&3 3>&-; code=$?; printf '\\000ready %s\\000' $code >&3; [ $code -eq 0 ]`;
+  const enter = service.run === undefined ? '' : `${ENTER}; `;
+  return ['/bin/sh', '-c', `${enter}exec 3>&1; ${tryUntil(attempt, timeoutMs)}`, 'sh', command];
+}
+
+/** Gives the exit code of a commandProbe, and `tries` what it says. */
+async function askCommand(
+  parts: ExecutorParts,
+  containerId: string,
+  probe: string[],
+  tries: Tries,
+  stop: AbortSignal,
+): Promise<number | undefined> {
+  let held = '';
+  const onOutput = (bytes: Buffer): boolean => {
+    const pieces = (held + bytes.toString('latin1')).split(RECORD);
+    const rest = pieces.pop() ?? '';
+    for (let at = 0; at < pieces.length; at += 2) {
+      tries.push(Buffer.from(pieces[at] ?? '', 'latin1'));
+      tries.end(Number(pieces[at + 1]));
+    }
+    const whole = rest.search(BEGINS_RECORD);
+    held = whole < 0 ? '' : rest.slice(whole);
+    tries.push(Buffer.from(whole < 0 ? rest : rest.slice(0, whole), 'latin1'));
+    // What it left running may hold its output open.
+    return tries.last().code === 0;
+  };
+  const code = await runExec(parts.docker, containerId, probe, stop, { onOutput });
+  if (tries.last().code === 0) return 0;
+  // The engine says why no try could be made.
+  if (code !== undefined && tries.last().code === undefined) tries.end(code);
+  return code;
 }
 
 /** A command for `sh -c`. Bounded, since nobody can end it from outside when the worker is killed. */

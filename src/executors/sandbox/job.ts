@@ -4,6 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImpGemError, messageOf } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
+import { createServiceOutput, type LastTry } from '../service-failures.ts';
 import type { SandboxHost } from './host.ts';
 import type { JobNetwork } from './network.ts';
 import { checkService, hostsOf, type Readiness, untilReady } from './services.ts';
@@ -84,22 +85,25 @@ export function createJobSandbox(
       limits: {},
     };
     const task = { ...base, id: `service-${service.name}`, script };
-    const exit = run(task, output, { signal: stop.signal, graceMs: 0 });
+    const log = createServiceOutput(service.name, output);
+    const exit = run(task, log, { signal: stop.signal, graceMs: 0 });
     const ended = exit.then(({ code }) => code);
     // Whoever waits for the end hears of a failing output; nobody has to.
     ended.catch(() => undefined);
     let probes = 0;
-    const probe: Readiness['probe'] = async (command, shell, signal) => {
+    const probe: Readiness['probe'] = async (command, shell, said, signal) => {
       probes += 1;
       const id = `ready-${service.name}-${probes}`;
-      const quiet = { write: () => Promise.resolve() };
-      return (await run({ ...base, id, script: command, shell }, quiet, { signal, graceMs: 0 })).code;
+      return (await run({ ...base, id, script: command, shell }, said, { signal, graceMs: 0 })).code;
     };
+    let unready: LastTry | undefined;
+    const onUnready = (last: LastTry): void => void (unready = last);
     try {
-      await untilReady(service, { ended, probe, signal: options.signal });
+      await untilReady(service, { ended, probe, onUnready, signal: options.signal });
     } catch (error) {
       stop.abort();
       await Promise.allSettled([exit]);
+      if (unready) await log.tell(unready);
       throw error;
     }
     return { ended };

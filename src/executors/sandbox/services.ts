@@ -1,8 +1,8 @@
 /** Services of a job: scripts in sandboxes of their own beside the steps, found under their names on the loopback. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { ImpGemError } from '../../errors.ts';
-import { serviceEnded, serviceNotReady } from '../service-failures.ts';
-import type { ServiceTask, Task } from '../executor.ts';
+import { createTries, type LastTry, serviceEnded, serviceNotReady } from '../service-failures.ts';
+import type { Output, ServiceTask, Task } from '../executor.ts';
 
 const BETWEEN_TRIES_MS = 100;
 
@@ -29,7 +29,9 @@ export interface Readiness {
   /** Resolves with the code when the service has ended. */
   ended: Promise<number>;
   /** Runs a command beside the service; resolves with its exit code. */
-  probe: (command: string, shell: Task['shell'], signal: AbortSignal) => Promise<number>;
+  probe: (command: string, shell: Task['shell'], output: Output, signal: AbortSignal) => Promise<number>;
+  /** Hears why the service was not ready, before that is thrown. */
+  onUnready: (last: LastTry) => void;
   signal: AbortSignal;
 }
 
@@ -41,8 +43,18 @@ export async function untilReady(service: ServiceTask, readiness: Readiness): Pr
   const stop = AbortSignal.any([over.signal, readiness.signal]);
   // The command of an author is run by `sh` in every executor: an image of a service seldom has more.
   const [command, shell] = 'port' in ready ? [untilPort(ready.port), 'bash' as const] : [ready.command, 'sh' as const];
-  const isReady = (): Promise<boolean> =>
-    readiness.probe(command, shell, stop).then((code) => code === 0 && !stop.aborted);
+  const tries = createTries();
+  const output: Output = {
+    write(bytes) {
+      tries.push(bytes);
+      return Promise.resolve();
+    },
+  };
+  const isReady = async (): Promise<boolean> => {
+    const code = await readiness.probe(command, shell, output, stop);
+    if (!stop.aborted) tries.end(code);
+    return code === 0 && !stop.aborted;
+  };
   const poll = async (): Promise<'ready' | 'stopped'> => {
     while (!stop.aborted) {
       if (await isReady()) return 'ready';
@@ -58,7 +70,10 @@ export async function untilReady(service: ServiceTask, readiness: Readiness): Pr
     if (readiness.signal.aborted)
       throw new ImpGemError('cancelled', `Waiting for service ${service.name} was cancelled.`);
     if (typeof outcome === 'object') throw serviceEnded(service.name, outcome.code);
-    throw serviceNotReady(service.name, ready.timeoutMs);
+    if ('port' in ready) throw serviceNotReady(service.name, ready.timeoutMs);
+    const last = tries.last();
+    readiness.onUnready(last);
+    throw serviceNotReady(service.name, ready.timeoutMs, last);
   } finally {
     over.abort();
     // A probe that still runs is part of the job: it has ended before anyone disposes of that.

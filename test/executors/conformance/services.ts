@@ -25,6 +25,59 @@ export function describeServices(bench: Bench): void {
     expect(output.text()).toBe('starting\n');
   });
 
+  it('runs its script and the command that asks in the workspace, as a step, with its home', async () => {
+    const job = await bench.job();
+    const output = recordOutput();
+    const service = await job.sandbox.startService(
+      {
+        name: 'place',
+        run: 'pwd; echo "$HOME"; : > here; until [ -e go ]; do sleep 0.02; done',
+        env: {},
+        ready: { command: 'test -f here', timeoutMs: 20_000 },
+      },
+      output,
+      { signal },
+    );
+    const ran = await job.run('pwd; echo "$HOME"; ls; : > go');
+    await service.ended;
+    expect(output.text()).toBe('/workspace\n/impgem/home\n');
+    expect(ran.text).toBe(`${output.text()}here\n`);
+  });
+
+  it('says how the last try of a command that asks ended, and in the log what it said', async () => {
+    const job = await bench.job();
+    const start = async (command: string) => {
+      const output = recordOutput();
+      // What it says beside that has no line end: ours begins on a line of its own.
+      const service = { name: 'db', run: 'printf up; sleep 1000', env: {}, ready: { command, timeoutMs: 4000 } };
+      const error: unknown = await job.sandbox.startService(service, output, { signal }).catch((e: unknown) => e);
+      return { message: error instanceof Error ? error.message : '', text: output.text() };
+    };
+    const late = 'The service db was not ready within 4000 ms';
+    const seen = (line: string) => `up\n[impgem] last output of the ready command of service db: ${line}\n`;
+    const long = 'head -c 20000 /dev/zero | tr "\\0" x; exit 3';
+    const [failed, silent, hanging, cut] = await Promise.all([
+      start('echo first; echo "no role $PWD" >&2; exit 7'),
+      start('exit 4'),
+      start('echo waiting; sleep 1000'),
+      start(long),
+    ]);
+    expect(failed).toEqual({
+      message: `${late}: its ready command ended with exit code 7, and what it said is in the log of the service`,
+      text: seen('no role /workspace'),
+    });
+    expect(silent).toEqual({
+      message: `${late}: its ready command ended with exit code 4, and said nothing`,
+      text: 'up',
+    });
+    expect(hanging).toEqual({
+      message: `${late}: its ready command did not end, and what it said is in the log of the service`,
+      text: seen('waiting'),
+    });
+    // Half a line might end in half a secret, which no log would know for one.
+    expect(cut.text).toBe(seen('(a line of more than 4096 bytes)'));
+  });
+
   it('fails when the service ends before it is ready', async () => {
     const job = await bench.job();
     const output = recordOutput();
