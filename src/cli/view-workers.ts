@@ -17,8 +17,9 @@ export function viewWorkers({ workers, leases }: Pick<Runs, 'workers' | 'leases'
     },
     async setDrained(name, drained) {
       const exists = (await workers.live()).some((worker) => worker.name === name);
-      if (exists) await workers.setDrained(name, drained);
-      return exists;
+      // One that was killed is still drained for whoever starts under its name.
+      if (!exists && drained) return false;
+      return (await workers.setDrained(name, drained)) || exists;
     },
   };
 }

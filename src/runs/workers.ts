@@ -26,8 +26,8 @@ export interface Workers {
   beat(entry: WorkerEntry): Promise<void>;
   leave(name: string): Promise<void>;
   live(): Promise<WorkerEntry[]>;
-  /** Tells a worker to take no more jobs, or to take them again. */
-  setDrained(name: string, drained: boolean): Promise<void>;
+  /** Tells a worker to take no more jobs, or to take them again; gives whether it was told otherwise before. */
+  setDrained(name: string, drained: boolean): Promise<boolean>;
   isDrained(name: string): Promise<boolean>;
 }
 
@@ -69,7 +69,7 @@ export function createWorkers(redis: Redis): Workers {
       await redis.multi().hdel(WORKERS, name).zrem(SEEN, name).srem(DRAINED, name).exec();
     },
     async setDrained(name, drained) {
-      await (drained ? redis.sadd(DRAINED, name) : redis.srem(DRAINED, name));
+      return (await (drained ? redis.sadd(DRAINED, name) : redis.srem(DRAINED, name))) === 1;
     },
     isDrained: async (name) => (await redis.sismember(DRAINED, name)) === 1,
     live: async () =>

@@ -14,7 +14,7 @@ function memoryWorkers(...first: WorkerEntry[]): Workers & { entries: Map<string
     entries,
     beat: (entry) => Promise.resolve(void entries.set(entry.name, entry)),
     leave: (name) => Promise.resolve(void entries.delete(name)),
-    setDrained: () => Promise.resolve(),
+    setDrained: () => Promise.resolve(false),
     isDrained: () => Promise.resolve(false),
     live: () => Promise.resolve([...entries.values()]),
   };

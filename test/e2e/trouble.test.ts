@@ -163,6 +163,54 @@ it('a worker that is drained over HTTP ends what it has, takes nothing more, and
   expect(await product.api('/api/workers/none/drain', { method: 'POST' })).toMatchObject({ code: 'worker-unknown' });
 }, 90_000);
 
+describe('a drained worker that is killed', () => {
+  const drained = async (): Promise<void> => {
+    const worker = await product.startWorker();
+    // It is ready before it is known.
+    await isTrue(async () => {
+      const answer = await product.api<{ drained?: boolean }>('/api/workers/w1/drain', { method: 'POST' });
+      return answer.drained === true;
+    });
+    await worker.said(/takes no job: told to drain/);
+    await worker.stop('SIGKILL');
+  };
+
+  it('takes jobs when it starts again', async () => {
+    product = await startProduct();
+    await drained();
+    await product.startWorker();
+    const { delivery } = await product.push('ann/app', GREEN);
+    expect(await product.runOf(delivery)).toMatchObject({ state: 'succeeded', jobs: [{ worker: 'w1' }] });
+  }, 90_000);
+
+  it('can be told to resume while it is gone, once', async () => {
+    product = await startProduct();
+    await drained();
+    // Forgotten as if its lease had run out.
+    const redis = new Redis({ path: product.redis.url.replace('unix://', '') });
+    await redis.del('ig:workers', 'ig:workers-seen');
+    redis.disconnect();
+    const post = (verb: string): Promise<object> => product.api(`/api/workers/w1/${verb}`, { method: 'POST' });
+    expect(await post('drain')).toMatchObject({ code: 'worker-unknown' });
+    expect(await post('resume')).toEqual({ name: 'w1', drained: false });
+    expect(await post('resume')).toMatchObject({ code: 'worker-unknown' });
+  }, 90_000);
+});
+
+it('a Redis that may lose with the power what it has taken: the server says so and starts', async () => {
+  product = await startProduct();
+  expect(product.server.lines.join('\n')).not.toContain('appendfsync');
+  const redis = new Redis({ path: product.redis.url.replace('unix://', '') });
+  await redis.config('SET', 'appendfsync', 'everysec');
+  await (await product.startServer()).said(/appendfsync of Redis is everysec; set it to always/);
+  // Who may not read its settings is not told, and starts as well.
+  await redis.acl('SETUSER', 'default', '-config');
+  const server = await product.startServer();
+  await server.said(/listening/);
+  expect(server.lines.join('\n')).not.toContain('appendfsync');
+  redis.disconnect();
+}, 90_000);
+
 describe('an upgrade in the middle of a run', () => {
   it('of server and worker: the run ends green once, a push that comes meanwhile too', async () => {
     product = await startProduct();
