@@ -2,6 +2,7 @@
 import { InputError } from '../errors.ts';
 import type { Deliveries } from '../intake/deliveries.ts';
 import type { ReceiveDelivery } from '../intake/receive.ts';
+import type { AppDeps } from '../server/app-deps.ts';
 import type { Metrics } from '../server/metrics.ts';
 
 /** Counts deliveries by what became of them. */
@@ -15,11 +16,11 @@ export function countEnds(metrics: Metrics, deliveries: Deliveries): Deliveries 
   };
 }
 
-/** Counts webhook requests by what was answered. */
-export function countReceipts(metrics: Metrics, receive: ReceiveDelivery): ReceiveDelivery {
-  return async (forge, headers, body) => {
+/** Counts webhook requests by what was answered, those included whose body is not taken. */
+export function countReceipts(metrics: Metrics, receive: ReceiveDelivery): AppDeps['receive'] {
+  return async (forge, headers, readBody) => {
     try {
-      const receipt = await receive(forge, headers, body);
+      const receipt = await receive(forge, headers, await readBody());
       metrics.count('impgem_intake_total', { forge, result: receipt.result });
       return receipt;
     } catch (error) {

@@ -28,16 +28,16 @@ export interface AppDeps {
   logs: LogStore;
   artifacts: ArtifactReader & ArtifactUploads;
   /**
-   * Takes one delivery: verifies the signature, then parses, then makes it durable. Throws InputError (401, 400), or
-   * InfrastructureError when it could not be kept: the forge is told to try again (503).
+   * Takes one delivery: reads its body, verifies the signature, then parses, then makes it durable. Throws what `readBody`
+   * throws, InputError (401, 400), or InfrastructureError when it could not be kept: the forge is told to try again (503).
    */
-  receive(forge: ForgeName, headers: IncomingHttpHeaders, body: Buffer): Promise<IntakeAnswer>;
+  receive(forge: ForgeName, headers: IncomingHttpHeaders, readBody: () => Promise<Buffer>): Promise<IntakeAnswer>;
   /** A manual run; several pipelines make several runs. Throws InputError 404 or 422. */
   trigger(repository: string, ref: string): Promise<Run[]>;
   workers: {
     /** By name. */
     list(): Promise<WorkerView[]>;
-    /** Tells it to take no more jobs, or to take them again. False: there is none of that name. */
+    /** Tells it to take no more jobs, or to take them again. False: none of that name lives, or is drained. */
     setDrained(name: string, drained: boolean): Promise<boolean>;
   };
   ready(): Promise<{ ok: boolean; checks: Record<string, string> }>;

@@ -2,14 +2,28 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { countReceipts } from '../../src/cli/count-intake.ts';
+import { createMetrics } from '../../src/server/metrics.ts';
 import { startTestServer, type TestServer } from '../support/test-server.ts';
 
 const MB = 1024 * 1024;
+const metrics = createMetrics();
 let server: TestServer;
 beforeAll(async () => {
-  server = await startTestServer();
+  const receive = () => Promise.resolve({ delivery: 'd1', result: 'accepted' as const });
+  server = await startTestServer({ receive: countReceipts(metrics, receive) });
 });
 afterAll(() => server.close());
+
+/** Deliveries that were answered so, as an operator sees them. */
+const counted = (result: string, forge = 'gitea'): number => {
+  const series = `impgem_intake_total{forge="${forge}",result="${result}"} `;
+  const line = metrics
+    .render([])
+    .split('\n')
+    .find((one) => one.startsWith(series));
+  return Number(line?.slice(series.length) ?? 0);
+};
 
 const deliver = (bytes: number) =>
   fetch(`${server.url}/webhooks/gitea`, {
@@ -60,6 +74,8 @@ test('the largest make room: they are refused and may come again, everything sma
     expect(answers.filter((answer) => answer.startsWith('HTTP/1.1 202')).length).toBe(8 - refused.length);
     expect(refused[0]).toMatch(/retry-after: \d/i);
     expect(refused[0]).toContain('bodies-crowded');
+    expect(counted('unavailable')).toBe(refused.length);
+    expect(counted('accepted')).toBe(3 + 8 - refused.length);
   } finally {
     for (const { socket } of senders) socket.destroy();
   }
@@ -74,4 +90,12 @@ test('bodies that are never finished, and leave no room, keep no delivery out', 
   } finally {
     for (const { socket } of senders) socket.destroy();
   }
+});
+
+test('a body that is too large, or of another type, is counted as refused', async () => {
+  const send = (init: RequestInit) => fetch(`${server.url}/webhooks/github`, { method: 'POST', ...init });
+  const headers = { 'content-type': 'application/json' };
+  expect((await send({ headers, body: Buffer.alloc(25 * MB + 1, ' ') })).status).toBe(413);
+  expect((await send({ body: 'x' })).status).toBe(415);
+  expect(counted('refused', 'github')).toBe(2);
 });

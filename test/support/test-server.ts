@@ -39,7 +39,10 @@ export async function startTestServer(overrides: Partial<AppDeps> = {}): Promise
     runs,
     logs,
     artifacts: createArtifactStore(join(folder, 'artifacts')),
-    receive: () => Promise.resolve({ delivery: 'd1', result: 'accepted' }),
+    receive: async (_forge, _headers, readBody) => {
+      await readBody();
+      return { delivery: 'd1', result: 'accepted' };
+    },
     trigger: () => Promise.resolve([]),
     workers: { list: () => Promise.resolve([]), setDrained: () => Promise.resolve(false) },
     ready: () => Promise.resolve({ ok: true, checks: { redis: 'ok' } }),
