@@ -93,11 +93,10 @@ export async function readJson(req: IncomingMessage): Promise<Record<string, unk
 /** The names an object may have; anything else is a slip that should not pass in silence. */
 export function allowOnly(body: Record<string, unknown>, names: string[]): void {
   const unknown = Object.keys(body).find((name) => !names.includes(name));
-  if (unknown !== undefined)
-    throw new InputError(
-      'field-unknown',
-      `The body has the unknown field ${JSON.stringify(unknown.slice(0, 100))}; it may have ${names.join(', ')}.`,
-    );
+  if (unknown === undefined) return;
+  const known = names.length === 0 ? 'no fields' : names.join(', ');
+  const said = JSON.stringify(unknown.slice(0, 100));
+  throw new InputError('field-unknown', `The body has the unknown field ${said}; it may have ${known}.`);
 }
 
 /** A text field that must be there, 1 to `max` characters without control characters. */

@@ -11,10 +11,10 @@ let receiveError: Error | undefined;
 
 beforeAll(async () => {
   server = await startTestServer({
-    receive: (forge, headers, body) => {
-      received.push({ forge, body: body.toString() });
-      if (receiveError) return Promise.reject(receiveError);
-      return Promise.resolve({ delivery: String(headers['x-github-delivery']), result: 'accepted' });
+    receive: async (forge, headers, readBody) => {
+      received.push({ forge, body: (await readBody()).toString() });
+      if (receiveError) throw receiveError;
+      return { delivery: String(headers['x-github-delivery']), result: 'accepted' };
     },
     trigger: (repository, ref) => {
       if (ref === 'missing') return Promise.reject(new InputError('ref-unknown', 'No such ref.', { status: 404 }));
@@ -315,6 +315,12 @@ test('cancel ends a run once; after that it changes nothing', async () => {
   expect(second.status).toBe(200);
   expect(await json(second)).toMatchObject({ state: 'cancelled' });
   await expectProblem(await server.post('/api/runs/nope/cancel'), 404, 'run-unknown');
+  const { detail } = await expectProblem(
+    await server.post(`/api/runs/${run.id}/cancel`, { x: 1 }),
+    400,
+    'field-unknown',
+  );
+  expect(detail).toBe('The body has the unknown field "x"; it may have no fields.');
 });
 
 test('a re-run is a new run', async () => {
