@@ -71,10 +71,13 @@ export async function runServer(settings: Settings): Promise<ServerProcess> {
   const blocking = openRedis(settings, 'patient', log);
   const subscriber = openRedis(settings, 'patient', log);
   patient.once('ready', () => {
-    checkRedis(patient).catch((error: unknown) => {
-      log.fatal(messageOf(error));
-      process.exit(3);
-    });
+    checkRedis(patient).then(
+      (risk) => risk !== undefined && log.warn(risk),
+      (error: unknown) => {
+        log.fatal(messageOf(error));
+        process.exit(3);
+      },
+    );
   });
 
   const onError = sayOnce(log);

@@ -50,8 +50,11 @@ function connectionCode(error: unknown): string {
   return call === 'connect' || call === 'read' || call === 'write' ? systemCode(error) : '';
 }
 
-/** Throws InfrastructureError `redis-unfit` when the server would lose or evict our keys, with what to change. */
-export async function checkRedis(redis: Redis): Promise<void> {
+/**
+ * Throws InfrastructureError `redis-unfit` when the server would lose or evict our keys, with what to change. Gives what
+ * is risked all the same, in words.
+ */
+export async function checkRedis(redis: Redis): Promise<string | undefined> {
   const info = await redis.info();
   const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(info)?.[1]?.trim() ?? '';
   const [major = 0, minor = 0] = field('redis_version').split('.').map(Number);
@@ -64,4 +67,8 @@ export async function checkRedis(redis: Redis): Promise<void> {
     problems.push('appendonly is off; set it to yes, or accepted pushes are lost with the process');
   if (problems.length > 0)
     throw new InfrastructureError('redis-unfit', `Redis is not fit for a queue: ${problems.join('; ')}`);
+  // Who may not read its settings has no answer.
+  const [, fsync] = (await redis.config('GET', 'appendfsync').catch(() => [])) as string[];
+  if (fsync === undefined || fsync === 'always') return undefined;
+  return `appendfsync of Redis is ${fsync}; set it to always, or accepted pushes are lost with the power`;
 }

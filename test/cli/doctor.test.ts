@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { room } from '../../src/cli/doctor/check-engine.ts';
 import { isOlder } from '../../src/cli/doctor/finding.ts';
 import { startDockerEngine } from '../support/docker-engine.ts';
+import { startRedis } from '../support/redis.ts';
 
 let folder: string;
 beforeEach(async () => {
@@ -59,6 +60,18 @@ it('fails, and says what to do, when the engine that is asked for is away', asyn
 it('fails when Redis does not answer', async () => {
   const report = await findings({ REDIS_URL: 'unix:///nowhere.sock' });
   expect(report.of('redis')).toMatchObject({ state: 'failed', message: expect.stringContaining('ENOENT') });
+});
+
+it('warns of a Redis that may lose with the power what it has taken', async () => {
+  const server = await startRedis();
+  try {
+    expect((await findings({ REDIS_URL: server.url })).of('redis')).toMatchObject({ state: 'ok' });
+    await execa('redis-cli', ['-s', server.url.replace('unix://', ''), 'config', 'set', 'appendfsync', 'everysec']);
+    const report = await findings({ REDIS_URL: server.url });
+    expect(report.of('redis')).toMatchObject({ state: 'warning', message: expect.stringContaining('everysec') });
+  } finally {
+    await server.stop();
+  }
 });
 
 it('asks the forge with its token, and the public address for a server', async () => {

@@ -18,10 +18,12 @@ async function redis(settings: Settings): Promise<Finding> {
   let trouble = '';
   const client = connectRedis(url, 'patient', (message) => (trouble = message));
   try {
-    const checked = checkRedis(client).then(() => 'answered' as const);
+    const checked = checkRedis(client).then((risk) => ({ risk }));
     checked.catch(() => undefined);
     const outcome = await Promise.race([checked, new Promise<'late'>((done) => setTimeout(done, PATIENCE_MS, 'late'))]);
-    if (outcome === 'answered') return { what, state: 'ok', message: 'append-only, evicts nothing' };
+    if (outcome !== 'late' && outcome.risk !== undefined)
+      return { what, state: 'warning', message: outcome.risk, advice: 'Change redis.conf, or say CONFIG SET.' };
+    if (outcome !== 'late') return { what, state: 'ok', message: 'append-only, evicts nothing' };
     const advice = 'Start it, or correct REDIS_URL.';
     return { what, state: 'failed', message: `does not answer${trouble === '' ? '' : `: ${trouble}`}`, advice };
   } catch (error) {
