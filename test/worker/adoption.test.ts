@@ -193,7 +193,10 @@ describe('adoption', () => {
       job.detach.abort();
       throw new LostJobError('job test');
     };
-    const job: JobRun = runJob(executor, folder, spec, { ports, assignment: { steps: told(ports, ['one', 'two', 'three']) } });
+    const job: JobRun = runJob(executor, folder, spec, {
+      ports,
+      assignment: { steps: told(ports, ['one', 'two', 'three']) },
+    });
     expect(await job.result).toBe('detached');
     expect(callsOf(executor)).toEqual([]);
   });
