@@ -170,11 +170,14 @@ describe('failures', () => {
 
   it("by the job's time limit end the job", async () => {
     const job = await start(
-      jobSpec([stepSpec('sleep 1000'), stepSpec('true', { runsOnStatus: 'always' })], { timeoutMs: 300 }),
+      jobSpec([stepSpec('sleep 1000'), stepSpec('true'), stepSpec('true', { runsOnStatus: 'always' })], {
+        timeoutMs: 300,
+      }),
     );
     expect(await job.outcome()).toEqual([
       'failed (timed out after 300ms)',
       'skipped (the job ended first: timed out after 300ms)',
+      'succeeded',
     ]);
     expect(await job.result).toMatchObject({ state: 'failed', reason: 'timed out after 300ms' });
   });
@@ -217,9 +220,14 @@ describe('failures', () => {
 });
 
 describe('cancel', () => {
-  it('ends what runs, and starts nothing more', async () => {
+  it('ends what runs, and starts nothing more but what always runs', async () => {
     const job = await start(
-      jobSpec([stepSpec('echo up; sleep 1000'), stepSpec('true'), stepSpec('true', { runsOnStatus: 'always' })]),
+      jobSpec([
+        stepSpec('echo up; sleep 1000'),
+        stepSpec('true'),
+        stepSpec('echo cleaned', { runsOnStatus: 'always' }),
+        stepSpec('true', { runsOnStatus: 'always', if: 'success()' }),
+      ]),
     );
     await until(() => job.ports.text('0') === 'up\n', job);
     job.cancel.abort('superseded');
@@ -232,9 +240,27 @@ describe('cancel', () => {
     expect(await job.outcome()).toEqual([
       'cancelled (superseded)',
       'skipped (the job ended first: superseded)',
-      'skipped (the job ended first: superseded)',
+      'succeeded',
+      'skipped (if: success() is false)',
     ]);
+    expect(job.ports.text('2')).toBe('cleaned\n');
     expect(await job.leftovers()).toEqual([]);
+  });
+
+  it('gives what always runs so much time and no more', async () => {
+    const job = await start(
+      jobSpec([
+        stepSpec('echo up; sleep 1000'),
+        stepSpec('sleep 1000', { runsOnStatus: 'always' }),
+        stepSpec('true', { runsOnStatus: 'always' }),
+      ]),
+      { defaults: { lateMs: 200 } },
+    );
+    await until(() => job.ports.text('0') === 'up\n', job);
+    job.cancel.abort('superseded');
+    expect(await job.result).toMatchObject({ state: 'cancelled', reason: 'superseded' });
+    const late = 'cancelled (superseded; steps that always run have 200ms then)';
+    expect(await job.outcome()).toEqual(['cancelled (superseded)', late, late]);
   });
 
   it('before the workspace is there does not wait for it', async () => {
