@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import type { Finding } from '../../src/cli/doctor/finding.ts';
 import type { Run } from '../../src/runs/run.ts';
 import { type ComposeProject, type ComposeService, startCompose } from '../support/compose.ts';
+import { BASE_IMAGE } from '../support/docker-engine.ts';
 import { signDelivery } from '../support/fake-forge.ts';
 import type { TestRepository } from '../support/git-http.ts';
 import { SECRET, TOKEN, isOver, poll, pushBody } from '../support/product.ts';
@@ -69,7 +70,12 @@ async function machineBehindEngine(): Promise<string> {
   return (await project.docker('inspect', '-f', format, await project.idOf('docker'))).trim();
 }
 
-const GATEWAY = '{{range .IPAM.Config}}{{.Gateway}}{{end}}';
+/** By which containers of no network of their own go out. The engine itself does not say it of a bridge that it has just made. */
+async function gatewayOfBridge(): Promise<string> {
+  const routes = await project.docker('run', '--rm', '--network', 'bridge', BASE_IMAGE, 'cat', '/proc/net/route');
+  const [, gateway = ''] = /^\S+\t00000000\t([0-9A-F]{8})/m.exec(routes) ?? [];
+  return [...Buffer.from(gateway, 'hex').reverse()].join('.');
+}
 
 /** Listens on this machine until the test is over; gives the address and the port. */
 async function listenAt(host: string): Promise<[string, number]> {
@@ -155,7 +161,7 @@ steps:
     await project.docker('exec', '-d', await project.idOf('worker'), 'node', '-e', serve);
     const gate = await listenAt(await machineBehindEngine());
     // An address of no network that is blocked: it is reached through the same machine as all that is outside.
-    const around = await listenAt(await project.docker('network', 'inspect', '-f', GATEWAY, 'bridge'));
+    const around = await listenAt(await gatewayOfBridge());
     // Both let the engine in, so that a refusal below means something.
     for (const [host, port] of [['worker', 8022], gate] as const)
       await poll(async () =>

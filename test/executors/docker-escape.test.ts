@@ -96,6 +96,21 @@ describe('the network of a step', () => {
     expect((await attempt(connect('redis', 6379))).text).toBe(REFUSED);
   });
 
+  it('reaches no neighbour either in the moments in which the engine rebuilds its rules, as it does for each network', async () => {
+    const knock = `perl -MIO::Socket::INET -e '
+      my $reached = 0; my $end = time + 8;
+      for (1 .. 20) { next if fork; while (time < $end) {
+        print "reached\\n" if IO::Socket::INET->new(PeerAddr => "${neighbour}:6379", Timeout => 0.05);
+      } exit } 1 while wait > 0; print "knocked\\n"'`;
+    const knocking = attempt(knock);
+    const networks = Array.from({ length: 24 }, (_, number) => `${bench.options.instance}-${number}`);
+    for (const name of networks) {
+      await execa('docker', ['network', 'create', name]);
+      await execa('docker', ['network', 'rm', name]);
+    }
+    expect((await knocking).text).toBe('knocked\n');
+  });
+
   it('does not reach link-local addresses, where clouds keep metadata', async () => {
     expect((await attempt(connect('169.254.169.254', 80))).text).toBe(REFUSED);
   });

@@ -8,8 +8,8 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const NO_FILTER = 77;
 
-/** What each program can do: nothing at all (its tables are not in the kernel), set rules, or those of the engine, too. */
-type Filter = 'broken' | 'plain' | 'engine';
+/** What each program can do: nothing at all (its tables are not in the kernel), set rules, or those of the engine, too, but for one table. */
+type Filter = 'broken' | 'plain' | 'engine' | 'without table';
 
 /** Gives the exit code, and a line for each rule that was put in. */
 async function run(filters: Record<string, Filter>): Promise<{ exitCode: number | undefined; rules: string[] }> {
@@ -17,7 +17,7 @@ async function run(filters: Record<string, Filter>): Promise<{ exitCode: number 
   const programs = join(folder, 'bin');
   await mkdir(programs);
   for (const [name, filter] of Object.entries(filters)) {
-    const refused = { broken: '*', plain: '*DOCKER-USER*', engine: '' }[filter];
+    const refused = { broken: '*', plain: '*DOCKER-USER*', engine: '', 'without table': '*security*' }[filter];
     const script = `#!/bin/sh
 case "$*" in ${refused || "''"}) exit 3 ;; *' -C '*) exit 1 ;; *' -I '*) echo "\${0##*/} $*" ;; esac
 `;
@@ -32,9 +32,14 @@ const rulesOf = (v4: string, v6: string): string[] => [
   `${v4} -w -I INPUT -i ig+ -m conntrack ! --ctstate ESTABLISHED,RELATED -j REJECT`,
   `${v4} -w -I DOCKER-USER -i ig+ -d 169.254.0.0/16 -j REJECT`,
   `${v4} -w -I DOCKER-USER -i ig+ -d 10.9.0.0/16 -j REJECT`,
+  `${v4} -w -I FORWARD -t security -i ig+ -d 169.254.0.0/16 -j DROP`,
+  `${v4} -w -I FORWARD -t security -i ig+ -d 10.9.0.0/16 -j DROP`,
+  `${v4} -w -I FORWARD -t security -i ig+ -o ig+ -m physdev ! --physdev-is-bridged -j DROP`,
   `${v6} -w -I INPUT -i ig+ -j REJECT`,
   `${v6} -w -I FORWARD -i ig+ -d fe80::/10 -j REJECT`,
   `${v6} -w -I FORWARD -i ig+ -d fd00::/8 -j REJECT`,
+  `${v6} -w -I FORWARD -t security -i ig+ -d fe80::/10 -j DROP`,
+  `${v6} -w -I FORWARD -t security -i ig+ -d fd00::/8 -j DROP`,
 ];
 
 it('uses the filter that the host uses by itself', async () => {
@@ -47,6 +52,12 @@ it.each(['legacy', 'nft'])('uses another where the engine has its chains there: 
     expect(
       await run({ iptables, ip6tables: iptables, [`iptables-${kind}`]: 'engine', [`ip6tables-${kind}`]: 'engine' }),
     ).toEqual({ exitCode: 0, rules: rulesOf(`iptables-${kind}`, `ip6tables-${kind}`) });
+});
+
+it('uses another table where the kernel has not the one behind the engine', async () => {
+  const none = { iptables: 'without table', ip6tables: 'without table' } as const;
+  const rules = rulesOf('iptables', 'ip6tables').map((rule) => rule.replace('-t security', '-t mangle'));
+  expect(await run(none)).toEqual({ exitCode: 0, rules });
 });
 
 it('says when no filter has a chain of the engine, and closes the way to the host all the same', async () => {

@@ -157,6 +157,9 @@ export function renderRules(blockedNetworks: string[]): string {
   return [
     'PATH=/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin',
     'put() { "$1" -w -C "$2" $3 2>/dev/null || "$1" -w -I "$2" $3; }',
+    // The engine takes its chains out and puts them back for each network that it makes: for a moment nothing is refused, and
+    // between jobs nothing kept apart. What passes then ends here, behind its rules; before them where there is no such table.
+    'guard() { put "$filter" FORWARD "-t security $1 -j DROP" 2>/dev/null || put "$filter" FORWARD "-t mangle $1 -j DROP"; }',
     'has_chain() { "$1" -w -n -L DOCKER-USER >/dev/null 2>&1; }',
     'filter=',
     'for each in iptables iptables-legacy iptables-nft; do has_chain "$each" && filter=$each && break; done',
@@ -166,10 +169,13 @@ export function renderRules(blockedNetworks: string[]): string {
     `put "$filter" INPUT '${bridge} -m conntrack ! --ctstate ESTABLISHED,RELATED -j REJECT'`,
     `has_chain "$filter" || exit ${NO_FILTER}`,
     ...v4.map((network) => `put "$filter" DOCKER-USER '${bridge} -d ${network} -j REJECT'`),
+    ...v4.map((network) => `guard '${bridge} -d ${network}'`),
+    `guard '${bridge} -o ${BRIDGE_PREFIX}+ -m physdev ! --physdev-is-bridged' || true`,
     // Jobs' networks have no IPv6 unless the engine gives it to all; then its chains may have other names.
     'filter=ip6${filter#ip}',
     'command -v "$filter" >/dev/null || exit 0',
     `put "$filter" INPUT '${bridge} -j REJECT' || exit 0`,
     ...v6.map((network) => `put "$filter" FORWARD '${bridge} -d ${network} -j REJECT' || exit 0`),
+    ...v6.map((network) => `guard '${bridge} -d ${network}' || exit 0`),
   ].join('\n');
 }
