@@ -84,7 +84,11 @@ const step: fc.Arbitrary<StepSource> = compactRecord({
   cache: optional(fc.constant({ key: "k-${{ hash('x') }}", paths: ['~/.npm'] })),
   limits: optional(
     fc.record(
-      { memory: fc.constantFrom('1g', '536870912'), cpu: fc.constantFrom(1, 0.5), pids: fc.integer({ min: 1, max: 99 }) },
+      {
+        memory: fc.constantFrom('1g', '536870912'),
+        cpu: fc.constantFrom(1, 0.5),
+        pids: fc.integer({ min: 1, max: 99 }),
+      },
       { requiredKeys: [] },
     ),
   ),
