@@ -18,6 +18,7 @@ export function jobDefaults(settings: Settings): JobDefaults {
     image: settings.IMPGEM_IMAGE,
     jobTimeoutMs: parseDuration(settings.IMPGEM_JOB_TIMEOUT) ?? 3_600_000,
     logLimit: parseSize(settings.IMPGEM_LOG_LIMIT) ?? 4 * 1024 ** 3,
+    diskLimit: parseSize(settings.IMPGEM_JOB_DISK) ?? 20 * 1024 ** 3,
     limits: stepLimits(settings),
     trusts:
       settings.IMPGEM_TRUSTED_REPOSITORIES === undefined

@@ -154,6 +154,13 @@ export const SettingsSchema = Type.Object(
       form: 'a size such as 512m or 4g',
       description: 'Bytes of log of a step; past it the step fails.',
     }),
+    IMPGEM_JOB_DISK: Type.String({
+      default: '20g',
+      pattern: '^[0-9]+[kmgKMG]?$',
+      form: 'a size such as 512m or 4g',
+      description:
+        'Bytes that a job may take on the disk: its files, and what its containers write elsewhere. Past it the job fails. 0: any.',
+    }),
     IMPGEM_JOB_TIMEOUT: Type.String({
       default: '1h',
       pattern: '^[0-9]+(ms|s|m|h|d)$',

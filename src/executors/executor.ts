@@ -96,6 +96,8 @@ export interface StartOptions {
   /** Aborted: TERM to the whole process tree, KILL after `graceMs`; the promise then settles with reason `cancelled`. */
   signal: AbortSignal;
   graceMs?: number;
+  /** Aborted as well as `signal`: KILL at once. */
+  kill?: AbortSignal;
 }
 
 export interface ServiceTask {
@@ -126,6 +128,8 @@ export interface JobSandbox {
   push(): Promise<void>;
   /** Makes what tasks wrote in workspace and home visible in the job's folder (no-op where the disk is shared). */
   pull(): Promise<void>;
+  /** Bytes of disk that the job's files take, and whatever else its tasks wrote. Looks at each file: not to be asked often. */
+  diskUse(): Promise<number>;
   /** Removes everything (in the background, bounded, where that is slow). */
   dispose(): Promise<void>;
   /** Lets go without stopping anything, for a later `adopt` (worker told to stop). No-op where adoption is impossible. */

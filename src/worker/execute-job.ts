@@ -1,6 +1,7 @@
 /** A begun job to its outcome: set up, steps, outputs, the end of its services and logs. */
-import { ImpGemError, InputError, LostJobError } from '../errors.ts';
+import { ImpGemError, InputError, LostJobError, messageOf } from '../errors.ts';
 import { jobTimeout, type BegunJob, type JobFacts } from './begin-job.ts';
+import { type DiskWatch, watchDisk } from './disk-watch.ts';
 import { viewOf, type JobScope } from './job-scope.ts';
 import type { JobResult } from './ports.ts';
 import { createReportQueue } from './report-queue.ts';
@@ -26,10 +27,17 @@ export async function executeJob(begun: BegunJob, cancel: AbortSignal): Promise<
     stop.abort({ state: 'cancelled', reason: String(cancel.reason) } satisfies Stop);
   };
   cancel.addEventListener('abort', onCancel);
+  const disk = watchDisk({
+    limit: begun.defaults.diskLimit,
+    use: async () => (await begun.sandbox).diskUse(),
+    folder: begun.folder.path,
+    onOver: (why) => stop.abort(why),
+    onFault: (error) => begun.log.note(`its use of the disk is not watched: ${messageOf(error)}`),
+  });
   const services: RunningServices[] = [];
   try {
     if (cancel.aborted) onCancel();
-    const result = await runPhases(begun, services).catch((error: unknown) => {
+    const result = await runPhases(begun, services, disk).catch((error: unknown) => {
       if (error instanceof LostJobError) throw error;
       return failure(error, stop.signal);
     });
@@ -45,16 +53,17 @@ export async function executeJob(begun: BegunJob, cancel: AbortSignal): Promise<
     return failure(error, stop.signal);
   } finally {
     stopClock();
+    disk.close();
     cancel.removeEventListener('abort', onCancel);
   }
 }
 
-async function runPhases(begun: BegunJob, services: RunningServices[]): Promise<JobResult> {
+async function runPhases(begun: BegunJob, services: RunningServices[], disk: DiskWatch): Promise<JobResult> {
   const { stop } = begun;
   let job: JobScope;
   try {
     // Nothing of the set-up is waited for once the job is stopped: a pull or a fetch may take minutes.
-    job = await Promise.race([setUp(begun, services), rejectWhenAborted(stop.signal)]);
+    job = await Promise.race([setUp(begun, services, disk), rejectWhenAborted(stop.signal)]);
   } catch (error) {
     if (error instanceof LostJobError) throw error;
     const result = failure(error, stop.signal);
@@ -73,7 +82,7 @@ async function runPhases(begun: BegunJob, services: RunningServices[]): Promise<
 }
 
 /** Everything before the first step; what can be done side by side is. */
-async function setUp(begun: BegunJob, services: RunningServices[]): Promise<JobScope> {
+async function setUp(begun: BegunJob, services: RunningServices[], disk: DiskWatch): Promise<JobScope> {
   const { assignment, folder, ports, defaults, stop, facts } = begun;
   const { spec } = assignment;
   const results: (StepResult | undefined)[] = [];
@@ -121,6 +130,7 @@ async function setUp(begun: BegunJob, services: RunningServices[]): Promise<JobS
     resolver,
     limits: defaults.limits,
     logLimit: defaults.logLimit,
+    disk,
     reports: createReportQueue(),
     begun: new Set(),
     results,

@@ -26,6 +26,8 @@ export interface JobDefaults {
   lateMs?: number;
   /** Bytes of output of one step. */
   logLimit: number;
+  /** Bytes that a job may have on the disk; 0: any. */
+  diskLimit: number;
   limits: Limits;
   /** Whether steps of a repository may ask for what the operator grants to trusted ones only (`docker: true`). */
   trusts: (repository: string) => boolean;

@@ -2,6 +2,7 @@
 import type { AdoptedJob, JobSandbox } from '../executors/executor.ts';
 import type { JobSpec, Limits } from '../runs/plan.ts';
 import type { LogKey } from '../runs/run.ts';
+import type { DiskWatch } from './disk-watch.ts';
 import type { JobFolder } from './job-folder.ts';
 import type { Assignment, JobPorts } from './ports.ts';
 import type { ReportQueue } from './report-queue.ts';
@@ -29,6 +30,7 @@ export interface JobScope {
   resolver: Resolver;
   limits: Limits;
   logLimit: number;
+  disk: DiskWatch;
   reports: ReportQueue;
   /** Places of steps that had their turn. */
   begun: Set<number>;

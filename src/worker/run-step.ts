@@ -64,7 +64,8 @@ export async function runStep(
     ...(job.adopted ? { from: await whereToGoOn(job, key, current) } : {}),
   });
   const ended = stopOf(job.stop);
-  const stop = AbortSignal.any([ended && runsLate(step, ended) ? job.lateStop : jobStop, limit.signal]);
+  const kill = job.disk.signal();
+  const stop = AbortSignal.any([ended && runsLate(step, ended) ? job.lateStop : jobStop, limit.signal, kill]);
   const how = await executeStep({
     job,
     index,
@@ -72,6 +73,7 @@ export async function runStep(
     view,
     log,
     stop,
+    kill,
     startedAt,
     current,
     onStarted,

@@ -40,6 +40,7 @@ async function startJob(script: FakeScript, token = TOKEN, limitMs = 60_000) {
     defaults: {
       image: '',
       jobTimeoutMs: limitMs,
+      diskLimit: 0,
       logLimit: 1e6,
       limits: { memory: 1e9, pids: 10 },
       trusts: () => false,

@@ -30,6 +30,7 @@ const DEFAULTS: JobDefaults = {
   image: 'debian:bookworm-slim',
   jobTimeoutMs: 60_000,
   logLimit: 1024 * 1024 * 1024,
+  diskLimit: 0,
   limits: { memory: 1024 ** 3, pids: 512 },
   trusts: () => false,
 };

@@ -61,6 +61,7 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
     removal,
     starts,
     images,
+    ownImage,
     rules,
     sharesDisk,
     users: new Map(),

@@ -17,6 +17,7 @@ import {
 import { waitForRest } from '../rest-of-output.ts';
 import { addLateOnes } from './adopt-slot.ts';
 import type { ExecutorParts } from './parts.ts';
+import { diskUse } from './disk-use.ts';
 import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
 import { createNestedEngine } from './nested-engine.ts';
@@ -49,6 +50,8 @@ export function createJobSandbox(
   const closed = new AbortController();
   setMaxListeners(0, closed.signal);
   const openings = new Set<Promise<unknown>>();
+  /** They mount what is removed next. */
+  const measurements = new Set<Promise<unknown>>();
   const services = new Set<{ ended: Promise<unknown>; cancelled: AbortSignal }>();
   // Aborted when what is left of their output is wanted no more.
   const enough = new AbortController();
@@ -204,7 +207,7 @@ export function createJobSandbox(
 
   async function dispose(): Promise<void> {
     closed.abort(new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps'));
-    await Promise.all([waiting.drop(), nested.close(), Promise.allSettled(openings)]);
+    await Promise.all([waiting.drop(), nested.close(), Promise.allSettled([...openings, ...measurements])]);
     // What runs must not write to a folder that the caller removes next.
     const writing = [...running, ...(slot.nestedId === undefined ? [] : [slot.nestedId])];
     await Promise.all(writing.map((id) => stopContainer(parts, id)));
@@ -234,6 +237,11 @@ export function createJobSandbox(
         await shown;
         await pullFiles(parts, slot, closed.signal);
       } // Else the volumes are empty yet, and all there is lies here.
+    },
+    diskUse: () => {
+      const measurement = diskUse(parts, slot, closed.signal);
+      measurements.add(measurement);
+      return measurement.finally(() => measurements.delete(measurement));
     },
     dispose: () => (disposal ??= dispose()),
     async detach() {

@@ -7,6 +7,7 @@
 import type Docker from 'dockerode';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import { engineCall, isUnreachable } from './engine.ts';
+import { runOwnContainer } from './own-container.ts';
 
 /** All bridges of jobs begin so; what follows is the slot's id. */
 export const BRIDGE_PREFIX = 'ig';
@@ -50,7 +51,14 @@ export function createNetworkRules(
 
   async function apply(): Promise<string | undefined> {
     try {
-      const { code, text } = await runOnHost(docker, labels, await image(), script);
+      const { code, text } = await runOwnContainer(docker, {
+        what: 'set network rules',
+        image: await image(),
+        command: ['chroot', '/engine', '/bin/sh', '-c', script],
+        labels,
+        capabilities: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
+        host: { NetworkMode: 'host', Binds: ['/:/engine'] },
+      });
       if (code === 0) return undefined;
       if (code === NO_FILTER) return caveat('the engine has no packet filter of its own (chain DOCKER-USER)');
       throw new InfrastructureError('network-rules', text.trim().slice(0, 300));
@@ -105,41 +113,6 @@ async function kindWithoutFilter(docker: Docker): Promise<string | undefined> {
   )) as [{ SecurityOptions?: string[] | null }, { Components?: { Name: string }[] }];
   if (version.Components?.some(({ Name }) => Name.startsWith('Podman'))) return 'Podman';
   return info.SecurityOptions?.some((option) => option.includes('rootless')) ? 'a rootless engine' : undefined;
-}
-
-async function runOnHost(
-  docker: Docker,
-  labels: Record<string, string>,
-  image: string,
-  script: string,
-): Promise<{ code: number; text: string }> {
-  const container = await engineCall('create a container that sets network rules', () =>
-    docker.createContainer({
-      Image: image,
-      Entrypoint: ['chroot', '/engine', '/bin/sh', '-c', script],
-      Cmd: [],
-      User: '0',
-      WorkingDir: '/',
-      Labels: labels,
-      HostConfig: {
-        NetworkMode: 'host',
-        Binds: ['/:/engine'],
-        CapDrop: ['ALL'],
-        CapAdd: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
-        LogConfig: { Type: 'local', Config: {} },
-      },
-    }),
-  );
-  try {
-    return await engineCall('set network rules', async () => {
-      await container.start();
-      const { StatusCode } = (await container.wait()) as { StatusCode: number };
-      const log = await container.logs({ stdout: true, stderr: true, follow: false });
-      return { code: StatusCode, text: log.toString('latin1').replaceAll(/[^\x20-\x7e\n]/g, '') };
-    });
-  } finally {
-    await container.remove({ force: true, v: true }).catch(() => undefined); // The reaper finds it by its label.
-  }
 }
 
 /**

@@ -14,6 +14,8 @@ export interface ExecutorParts {
   removal: Removal;
   starts: StartQueue;
   images: Images;
+  /** Gives the operator's image once the engine has it, of whatever version. */
+  ownImage: () => Promise<string>;
   rules: NetworkRules;
   /** User ids by `IMAGE-ID NAME`, as far as they were asked for. */
   users: Map<string, number>;

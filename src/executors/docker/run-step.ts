@@ -43,7 +43,7 @@ export async function followStep(
   parts: ExecutorParts,
   step: RunningStep,
   output: Output,
-  { signal, graceMs = GRACE_MS }: StartOptions,
+  { signal, graceMs = GRACE_MS, kill: atOnce }: StartOptions,
 ): Promise<Exit> {
   const { end } = step;
   const over = new AbortController();
@@ -53,6 +53,9 @@ export async function followStep(
   const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
   if (signal.aborted) onCancel();
   else signal.addEventListener('abort', onCancel, { once: true, signal: over.signal });
+  const onKill = () => void kill(parts, step.containerId, over.signal);
+  if (atOnce?.aborted) onKill();
+  else atOnce?.addEventListener('abort', onKill, { once: true, signal: over.signal });
   try {
     const recorded = await takeOutput(parts, step, output, () => (heard = true));
     const code = recorded?.code ?? codeWithoutRecord(end.signal);

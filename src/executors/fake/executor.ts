@@ -40,6 +40,8 @@ export interface FakeScript {
   /** Ids of the tasks that still run, for `adopt`; `resume` gives the answer of the task. */
   adopt?: (job: JobContext) => { started: string[]; answer: (taskId: string) => FakeAnswer } | undefined;
   prepare?: (job: JobContext) => Error | undefined;
+  /** Default: 0. */
+  diskUse?: (job: JobContext) => number;
 }
 
 export type FakeCall =
@@ -120,6 +122,7 @@ function createJob(script: FakeScript, job: JobContext, calls: FakeCall[]): Fake
     expect: (tasks) => void calls.push({ call: 'expect', owner, tasks }),
     push: () => record('push'),
     pull: () => record('pull'),
+    diskUse: () => Promise.resolve(script.diskUse?.(job) ?? 0),
     detach: () => record('detach'),
     dispose: async () => {
       await record('dispose');

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { ImpGemError, messageOf } from '../../errors.ts';
 import type { Exit, JobContext, JobSandbox, Output, Service, ServiceTask, StartOptions, Task } from '../executor.ts';
 import { createServiceOutput, type LastTry } from '../service-failures.ts';
+import { diskUse } from './disk-use.ts';
 import type { SandboxHost } from './host.ts';
 import type { JobNetwork } from './network.ts';
 import { checkService, hostsOf, type Readiness, untilReady } from './services.ts';
@@ -34,6 +35,8 @@ export function createJobSandbox(
     running.add(over);
     void over.then(() => running.delete(over));
   };
+  const killOf = ({ kill }: StartOptions): AbortSignal =>
+    kill === undefined ? disposed.signal : AbortSignal.any([kill, disposed.signal]);
   const ignoreImage = (image: string | undefined): void => {
     if (image === undefined || noted.has(image)) return;
     noted.add(image);
@@ -45,7 +48,7 @@ export function createJobSandbox(
 
   const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
     const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
-    const result = runStep({ host, job, hosts, network }, task, output, { ...options, kill: disposed.signal });
+    const result = runStep({ host, job, hosts, network }, task, output, { ...options, kill: killOf(options) });
     track(result);
     const { cleaned, exit } = await result;
     track(cleaned.catch((error: unknown) => job.note(`could not clean up after a step: ${messageOf(error)}`)));
@@ -125,6 +128,8 @@ export function createJobSandbox(
     expect: () => undefined,
     push: () => Promise.resolve(),
     pull: () => Promise.resolve(),
+    // A step's /tmp is memory.
+    diskUse: () => diskUse([join(job.folder, 'workspace'), join(job.folder, 'home')], disposed.signal),
     detach: () => Promise.resolve(),
   };
 }

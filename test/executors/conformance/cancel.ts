@@ -75,6 +75,20 @@ echo parent`;
     expect(await running).toMatchObject({ reason: 'cancelled', code: 137 });
   });
 
+  it('sends KILL at once when it is told so, without TERM', async () => {
+    const job = await bench.job();
+    const output = recordOutput();
+    const [cancel, kill] = [new AbortController(), new AbortController()];
+    const script = 'trap "sleep 1; echo asked" TERM; echo ready; while :; do sleep 0.1; done';
+    const options = { signal: cancel.signal, kill: kill.signal, graceMs: 50_000 };
+    const running = job.sandbox.start(taskOf(script), output, options);
+    await output.until('ready\n');
+    cancel.abort();
+    kill.abort();
+    expect(await running).toMatchObject({ reason: 'cancelled', code: 137 });
+    expect(output.text()).toBe('ready\n');
+  });
+
   it('ends a stopped process and a flood of output too', async () => {
     const job = await bench.job();
     const cancel = new AbortController();

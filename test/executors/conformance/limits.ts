@@ -45,6 +45,17 @@ export function describeLimits(bench: Bench): void {
     expect(started).toBeLessThan(32);
   });
 
+  it('knows what the job takes on the disk, private files included, and no more', async () => {
+    const job = await bench.job();
+    await job.run(`head -c 20M /dev/urandom > file; mkdir -m 700 private; head -c 20M /dev/urandom > private/file
+      ln file private/again; mkdir -m 000 closed; truncate -s 10G hole; head -c 20M /dev/urandom > ~/file; sync`);
+    const use = await job.sandbox.diskUse();
+    expect(use).toBeGreaterThan(60_000_000);
+    expect(use).toBeLessThan(70_000_000);
+    await job.run('rm file private/again');
+    expect(await job.sandbox.diskUse()).toBeLessThan(50_000_000);
+  });
+
   it('lets a step within its limits be', async () => {
     const job = await bench.job();
     const ran = await job.run('head -c 8M /dev/zero | tail -n 1 | wc -c', {

@@ -1,0 +1,82 @@
+/** What a job takes on the disk beside its files, as an engine knows it. */
+import { execa } from 'execa';
+import { chmod, mkdir } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
+import type { Executor } from '../../src/executors/executor.ts';
+import { BASE_IMAGE, openEngineBench, type EngineBench } from '../support/docker-engine.ts';
+import { contextOf, openJob, recordOutput, taskOf, type TestJob } from './conformance/job.ts';
+
+const MB = 1_000_000;
+const VOLUME_IMAGE = 'impgem-test/asks-for-a-volume';
+const signal = new AbortController().signal;
+
+beforeAll(async () => {
+  const { close } = await openEngineBench();
+  await close();
+  await execa('docker', ['build', '-q', '-t', VOLUME_IMAGE, '-'], { input: `FROM ${BASE_IMAGE}\nVOLUME /data\n` });
+});
+
+describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk) => {
+  let bench: EngineBench;
+  let executor: Executor;
+  let job: TestJob;
+
+  beforeAll(async () => {
+    bench = await openEngineBench({ sharesDisk });
+    executor = await createDockerExecutor(bench.options);
+  });
+  afterAll(async () => {
+    await executor.close();
+    expect(await bench.leftovers()).toEqual([]);
+    await bench.close();
+  });
+
+  async function whileRunning(script: string, image: string, look: () => Promise<void>): Promise<void> {
+    job = await openJob(executor, image);
+    const output = recordOutput();
+    const cancel = new AbortController();
+    const running = job.sandbox.start(taskOf(script), output, { signal: cancel.signal, graceMs: 0 });
+    await output.until('ready');
+    await look();
+    cancel.abort();
+    await running;
+    await job.close();
+  }
+
+  it('it is what a running step wrote to its own layer, too', async () => {
+    await whileRunning('head -c 30M /dev/urandom > /var/file; echo ready; sleep 1000', BASE_IMAGE, async () => {
+      expect(await job.sandbox.diskUse()).toBeGreaterThan(30 * MB);
+    });
+  });
+
+  it('it is what a step wrote to a volume that its image asks for', async () => {
+    await whileRunning('head -c 30M /dev/urandom > /data/file; echo ready; sleep 1000', VOLUME_IMAGE, async () => {
+      expect(await job.sandbox.diskUse()).toBeGreaterThan(30 * MB);
+    });
+  });
+
+  it('it is what a service wrote, and not what the mirror has', async () => {
+    const mirror = await contextOf(BASE_IMAGE, []);
+    await mkdir(`${mirror.folder}/objects`, { recursive: true });
+    await chmod(mirror.folder, 0o755);
+    await execa('sh', ['-c', 'head -c 100M /dev/urandom > objects/big'], { cwd: mirror.folder });
+    job = await openJob(executor, BASE_IMAGE, { objects: `${mirror.folder}/objects` });
+    const run = 'head -c 30M /dev/urandom > /var/file; touch /ready; sleep 1000';
+    const ready = { command: 'test -e /ready', timeoutMs: 20_000 };
+    await job.sandbox.startService({ name: 'db', run, env: {}, ready }, recordOutput(), { signal });
+    const use = await job.sandbox.diskUse();
+    expect(use).toBeGreaterThan(30 * MB);
+    expect(use).toBeLessThan(60 * MB);
+    await job.close();
+    await execa('rm', ['-rf', mirror.folder]);
+  });
+
+  it('leaves nothing when the job is disposed of meanwhile', async () => {
+    job = await openJob(executor, BASE_IMAGE);
+    await job.run('true');
+    const looking = job.sandbox.diskUse().catch(() => undefined);
+    await job.close();
+    await looking;
+  });
+});
