@@ -56,6 +56,15 @@ describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk)
     });
   });
 
+  it('it is what a step deleted and still has open, but not what it has in memory', async () => {
+    const hide = 'exec 3> file; rm file; head -c 30M /dev/urandom >&3; exec 4> /dev/shm/file; rm /dev/shm/file';
+    await whileRunning(`${hide}; head -c 50M /dev/urandom >&4; echo ready; sleep 1000`, BASE_IMAGE, async () => {
+      const use = await job.sandbox.diskUse();
+      expect(use).toBeGreaterThan(30 * MB);
+      expect(use).toBeLessThan(40 * MB);
+    });
+  });
+
   it('it is what a service wrote, and not what the mirror has', async () => {
     const mirror = await contextOf(BASE_IMAGE, []);
     await mkdir(`${mirror.folder}/objects`, { recursive: true });
