@@ -81,6 +81,19 @@ describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk)
     await execa('rm', ['-rf', mirror.folder]);
   });
 
+  it('is looked at by a container that is of the job, so that whoever adopts or reaps that removes it', async () => {
+    job = await openJob(executor, BASE_IMAGE);
+    await job.run('true');
+    const measuring = job.sandbox.diskUse();
+    const mine = ['--filter', `label=dev.impgem.run=${job.context.owner.run}`];
+    const list = async () =>
+      (await execa('docker', ['ps', '-a', '--no-trunc', ...mine, '--format', '{{.Command}}'])).stdout;
+    await expect.poll(list, { interval: 10, timeout: 10_000 }).toContain('du -skx');
+    await measuring;
+    expect(await list()).not.toContain('du -skx');
+    await job.close();
+  });
+
   it('leaves nothing when the job is disposed of meanwhile', async () => {
     job = await openJob(executor, BASE_IMAGE);
     await job.run('true');

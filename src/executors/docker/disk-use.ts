@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { InfrastructureError } from '../../errors.ts';
 import { engineCall } from './engine.ts';
-import { commonLabels, LABEL } from './labels.ts';
+import { LABEL } from './labels.ts';
 import { runOwnContainer } from './own-container.ts';
 import type { ExecutorParts } from './parts.ts';
 import type { Slot } from './slot.ts';
@@ -30,7 +30,7 @@ export async function diskUse(parts: ExecutorParts, slot: Slot, signal: AbortSig
   // We put it there, and no step can write to it.
   if (slot.volumes) own.delete(slot.volumes.objects);
   const ids = containers.map(({ Id }) => Id);
-  return layers.reduce((all, one) => all + one, 0) + (await measure(parts, [...own], ids, signal));
+  return layers.reduce((all, one) => all + one, 0) + (await measure(parts, slot, [...own], ids, signal));
 }
 
 /** As they are called now: a warm slot's were moved after its containers mounted them. */
@@ -63,6 +63,7 @@ done | grep '^0 ' | sort -u -k 2,3 | {
 /** `sources`: absolute paths of folders, names of volumes. */
 async function measure(
   { docker, options, ownImage }: ExecutorParts,
+  slot: Slot,
   sources: string[],
   containers: string[],
   signal: AbortSignal,
@@ -72,7 +73,8 @@ async function measure(
     what: 'measure the files of a job',
     image: await ownImage(),
     command: ['/bin/sh', '-c', MEASURE, 'sh', containers.join('|'), ...targets],
-    labels: commonLabels(options),
+    // Whoever adopts the job removes it, too.
+    labels: slot.labels,
     // To see private files, and what another container's processes have open.
     capabilities: ['DAC_OVERRIDE', 'SYS_PTRACE'],
     host: { PidMode: 'host', Mounts: sources.map((source, index) => readOnly(source, targets[index] ?? '')) },
