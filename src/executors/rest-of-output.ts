@@ -1,5 +1,5 @@
 /** How long the end of a job waits for output of its services that was not taken yet. */
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ImpGemError } from '../errors.ts';
 
@@ -11,6 +11,8 @@ const LEFT_OUT = 'service-output-left-out';
 export async function waitForRest(rest: Promise<unknown>, cancelled: AbortSignal): Promise<boolean> {
   const over = new AbortController();
   const { signal } = over;
+  // One signal tells every service of a job.
+  setMaxListeners(0, cancelled);
   const late = async (ms: number): Promise<boolean> => delay(ms, false, { signal });
   const cancel = cancelled.aborted ? Promise.resolve() : once(cancelled, 'abort', { signal });
   const settled = rest.then(

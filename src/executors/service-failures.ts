@@ -12,6 +12,11 @@ export function serviceNotReady(name: string, timeoutMs: number, last?: LastTry)
   return new ImpGemError('service-not-ready', last === undefined ? late : `${late}: ${inWords(last)}`);
 }
 
+/** Its `ready` command cannot even be begun. */
+export function cannotAsk(name: string, last: LastTry): ImpGemError {
+  return new ImpGemError('service-not-ready', `Whether the service ${name} is ready cannot be asked: ${inWords(last)}`);
+}
+
 /** How the last try of a `ready` command went that came to an end; the one that runs when none ever did. */
 export interface LastTry {
   /** Undefined: it did not end. */

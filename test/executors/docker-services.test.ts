@@ -117,7 +117,7 @@ it('that cannot be asked by a command say why', async () => {
   const output = recordOutput();
   const service = { name: 'bare', image, env: {}, ready: { command: 'true', timeoutMs: 20_000 } };
   const message = expect.stringMatching(
-    /^The service bare was not ready .*: its ready command ended with exit code 12/,
+    /^Whether the service bare is ready cannot be asked: its ready command ended with exit code 12/,
   );
   const code = 'service-not-ready';
   await expect(job.sandbox.startService(service, output, { signal })).rejects.toMatchObject({ code, message });
@@ -138,6 +138,42 @@ it('whose image cannot run at all say what is wrong with it, and are no failure 
     code: 'image-user-unknown',
     message: expect.stringContaining('no user ghost'),
   });
+});
+
+it('may be many that come up late and are asked for their ports at the same time', async () => {
+  const own = await ownJob();
+  const ownSignal = new AbortController().signal;
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', onWarning);
+  onTestFinished(() => void process.off('warning', onWarning));
+  const listen = "sleep 4; perl -MIO::Socket -e '$s = IO::Socket::INET->new(Listen => 9, LocalPort => 80); sleep 1000'";
+  const start = (name: string, run: string) => {
+    const service = { name, run, env: {}, ready: { port: 80, timeoutMs: 60_000 } };
+    return own.sandbox.startService(service, recordOutput(), { signal: ownSignal });
+  };
+  await Promise.all(Array.from({ length: 12 }, (_, index) => start(`many-${index}`, listen)));
+  await own.sandbox.dispose();
+  expect(warnings).toEqual([]);
+}, 90_000);
+
+it('claim no time-out that has not passed when what asks for their port is killed', async () => {
+  const own = await ownJob();
+  const ready = { port: 80, timeoutMs: 8000 };
+  const began = performance.now();
+  const service = { name: 'deaf', run: 'exec sleep 1000', env: {}, ready };
+  const starting = own.sandbox.startService(service, recordOutput(), { signal });
+  const failure = starting.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  const holder = `impgem-job.${own.context.owner.run}.test.1`;
+  const find = 'pids=$(grep -ls "dea[f]" /proc/[0-9]*/cmdline | cut -d/ -f3)';
+  const kill = `for times in 1 2 3; do until ${find}; [ -n "$pids" ]; do sleep 0.1; done; kill -9 $pids; done`;
+  await execa('docker', ['exec', holder, 'sh', '-c', kill]);
+  const message = expect.stringMatching(/^The service deaf was not ready within 8000 ms/);
+  expect(await failure).toMatchObject({ code: 'service-not-ready', message });
+  expect(performance.now() - began).toBeGreaterThanOrEqual(8000);
 });
 
 it('keep a last line without its end: of those that end, and of one that ends with the job', async () => {

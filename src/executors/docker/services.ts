@@ -1,8 +1,10 @@
 /** Services of a job: containers on its network, found by name, their output kept by the engine. */
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ImpGemError, InputError } from '../../errors.ts';
 import { restLeftOut } from '../rest-of-output.ts';
 import {
+  cannotAsk,
   createServiceOutput,
   createTries,
   type LastTry,
@@ -21,6 +23,7 @@ import { LABEL } from './labels.ts';
 import type { ExecutorParts } from './parts.ts';
 import { runExec } from './run-exec.ts';
 import { networkName, type Slot } from './slot.ts';
+import { createStartQueue } from './start-queue.ts';
 import { startError } from './step-container.ts';
 
 const KILLED = 137;
@@ -142,37 +145,70 @@ export async function untilReady(
   started: StartedService,
   { signal }: StartOptions,
 ): Promise<void> {
-  if (!service.ready) return;
-  const { timeoutMs } = service.ready;
+  const { ready } = service;
+  if (!ready) return;
   const tries = createTries();
   const giveUp = new AbortController();
-  const timeout = AbortSignal.timeout(timeoutMs);
-  const stop = AbortSignal.any([signal, timeout, giveUp.signal]);
+  const stop = AbortSignal.any([signal, AbortSignal.timeout(ready.timeoutMs), giveUp.signal]);
   // Asked inside the job's network, where the engine is perhaps far away: one command that tries until it succeeds.
-  const probe =
-    'port' in service.ready
-      ? runExec(parts.docker, slot.holderId, portProbe(service.name, service.ready.port, timeoutMs), stop)
-      : askCommand(parts, started.containerId, commandProbe(service, service.ready.command, timeoutMs), tries, stop);
+  const ask = (): Promise<number | undefined> =>
+    'port' in ready
+      ? askPort(parts, slot, portProbe(service.name, ready.port, ready.timeoutMs), stop)
+      : askCommand(parts, started.containerId, commandProbe(service, ready.command, ready.timeoutMs), tries, stop);
+  const probe = askAgain(ask, ({ code }) => ('port' in ready ? code === NO_TOOL : cannotRun(code, tries)), stop);
   const outcome = await Promise.race([
-    probe.then(
-      (code) => ({ code }),
-      (error: unknown) => endOrError(parts, started, error),
-    ),
+    probe.catch((error: unknown) => endOrError(parts, started, error)),
     started.ended.then((endedWith) => ({ endedWith })),
   ]).finally(() => giveUp.abort());
   probe.catch(() => undefined);
   signal.throwIfAborted();
   if ('endedWith' in outcome) throw serviceEnded(service.name, outcome.endedWith);
   if (outcome.code === 0) return;
-  if (outcome.code === 126 && 'port' in service.ready)
-    throw new ImpGemError(
-      'service-not-ready',
-      `Whether port and service ${service.name} are ready cannot be asked: the job's image has neither bash nor nc. Use ready: { command }`,
-    );
   const ended = await Promise.race([started.ended, Promise.resolve(undefined)]);
   if (ended !== undefined) throw serviceEnded(service.name, ended);
-  if ('command' in service.ready) started.unready = tries.last();
-  throw serviceNotReady(service.name, timeoutMs, started.unready);
+  if ('port' in ready) throw portNotReady(service.name, ready.timeoutMs, outcome.code);
+  started.unready = tries.last();
+  if (cannotRun(outcome.code, tries)) throw cannotAsk(service.name, started.unready);
+  throw serviceNotReady(service.name, ready.timeoutMs, started.unready);
+}
+
+const ASK_AGAIN_MS = 100;
+
+/**
+ * What asks may be killed, or not start where processes or memory are short: that is one try that failed. Gives how the last
+ * one ended, with 0, as `isFinal` says, or when `stop` was aborted.
+ */
+async function askAgain(
+  ask: () => Promise<number | undefined>,
+  isFinal: (end: { code: number | undefined }) => boolean,
+  stop: AbortSignal,
+): Promise<{ code: number | undefined }> {
+  for (;;) {
+    const end = { code: await ask() };
+    if (end.code === 0 || isFinal(end)) return end;
+    const goesOn = await delay(ASK_AGAIN_MS, true, { signal: stop }).catch(() => false);
+    if (!goesOn) return end;
+  }
+}
+
+/** A few at a time: until the command itself runs, it takes many times the memory and processes that it needs then. */
+async function askPort(
+  parts: ExecutorParts,
+  slot: Slot,
+  probe: string[],
+  stop: AbortSignal,
+): Promise<number | undefined> {
+  slot.probes ??= createStartQueue();
+  let asked: Promise<number | undefined> = Promise.resolve(undefined);
+  await slot.probes.run(async () => {
+    if (stop.aborted) return;
+    const runs = new Promise<void>((resolve) => {
+      const onOutput = (): boolean => (resolve(), false);
+      asked = runExec(parts.docker, slot.holderId, probe, stop, { onOutput });
+    });
+    await Promise.race([runs, asked.catch(() => undefined)]);
+  });
+  return asked;
 }
 
 /** A command cannot be run in a service that has ended meanwhile: then that is what happened. */
@@ -185,11 +221,31 @@ async function endOrError(
   throw error;
 }
 
+/** The exit code of a portProbe in an image that has nothing to ask with; not one of the engine's own, 126 and 127. */
+const NO_TOOL = 99;
+
+/** Prints a line when it runs. */
 function portProbe(name: string, port: number, timeoutMs: number): string[] {
   const attempt = `if command -v bash >/dev/null; then bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2"
     elif command -v nc >/dev/null; then nc -w 1 "$1" "$2" </dev/null >/dev/null
-    else exit 126; fi`;
-  return ['/bin/sh', '-c', tryUntil(attempt, timeoutMs), 'sh', name, String(port)];
+    else exit ${NO_TOOL}; fi`;
+  return ['/bin/sh', '-c', `echo; ${tryUntil(attempt, timeoutMs)}`, 'sh', name, String(port)];
+}
+
+function portNotReady(name: string, timeoutMs: number, code: number | undefined): ImpGemError {
+  if (code === NO_TOOL)
+    return new ImpGemError(
+      'service-not-ready',
+      `Whether port and service ${name} are ready cannot be asked: the job's image has neither bash nor nc. Use ready: { command }`,
+    );
+  const late = serviceNotReady(name, timeoutMs);
+  if (code === undefined || code === GAVE_UP) return late;
+  return new ImpGemError(late.code, `${late.message}: what asks for its port ended with exit code ${code}`);
+}
+
+/** In a service that has no shell for it, say; that will not change. */
+function cannotRun(code: number | undefined, tries: Tries): boolean {
+  return (code === 126 || code === 127) && /no such file|not found|permission denied/i.test(tries.last().line);
 }
 
 /** What stands in the output of the probe after each try. */
@@ -227,10 +283,13 @@ async function askCommand(
   };
   const code = await runExec(parts.docker, containerId, probe, stop, { onOutput });
   if (tries.last().code === 0) return 0;
-  // The engine says why no try could be made.
-  if (code !== undefined && tries.last().code === undefined) tries.end(code);
+  // The engine says why no try could be made; or the one that ran was killed.
+  if (code !== undefined && code !== GAVE_UP) tries.end(code);
   return code;
 }
+
+/** The exit code of what tryUntil gives. */
+const GAVE_UP = 1;
 
 /** A command for `sh -c`. Bounded, since nobody can end it from outside when the worker is killed. */
 export function tryUntil(attempt: string, timeoutMs: number): string {

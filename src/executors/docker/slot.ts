@@ -11,6 +11,7 @@ import { commonLabels, holderName, ownerLabels } from './labels.ts';
 import type { JobImages } from './job-images.ts';
 import { createJobNetwork } from './job-network.ts';
 import type { ExecutorParts } from './parts.ts';
+import type { StartQueue } from './start-queue.ts';
 import { startError } from './step-container.ts';
 import { unlessAborted } from './unless-aborted.ts';
 import { createVolumes, holderBinds, type SlotVolumes } from './volumes.ts';
@@ -35,11 +36,16 @@ export interface Slot {
   /** The container of its nested engine, once a step wanted one. */
   nestedId?: string | undefined;
   nestedVolumes: Set<string>;
+  /** Starts of what asks in the holder for ports of services, once one does. */
+  probes?: StartQueue;
 }
 
 /** Does nothing, at next to no cost, until it is removed. */
 const HOLD = ['/bin/sh', '-c', `${USUAL_PATH}; exec sleep 2147483647`];
-const HOLDER_LIMITS = { memory: 64 * 1024 * 1024, pids: 16 };
+/** As many as one job may have by the schema; for each a command may run in the holder that asks whether its port is open. */
+const MOST_SERVICES = 500;
+/** Such a command takes two processes and 0.7 MB. Some more is for what the engine starts it with, and what changes owners. */
+const HOLDER_LIMITS = { memory: (64 + MOST_SERVICES) * 1024 * 1024, pids: 64 + 2 * MOST_SERVICES };
 
 export interface SlotWish {
   /** Of newSlotId. */
