@@ -1,14 +1,17 @@
 /** A worker's presence: it says that it lives, and takes no job while it could not run it. */
-import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { processStart } from '../process-start.ts';
 import type { WorkerEntry, Workers } from '../runs/workers.ts';
+import { freeRoom } from './free-room.ts';
+
+/** A small checkout has some hundreds of files; with less than this the next job would end in the midst of one. */
+const MIN_FREE_FILES = 5000;
 
 export interface PresenceDeps {
   workers: Workers;
   name: string;
   labels: string[];
-  /** Where jobs work; below this many free bytes no job is taken. */
+  /** Where jobs work; below this many free bytes, or without inodes, no job is taken. */
   folder: string;
   minFreeBytes: number;
   /** What else keeps it from running jobs, in words. */
@@ -39,9 +42,9 @@ export function createPresence(deps: PresenceDeps): Presence {
   let paused: string | undefined;
   let left = false;
   async function diskTrouble(): Promise<string | undefined> {
-    const { bavail, bsize } = await statfs(folder);
-    const free = bavail * bsize;
-    return free < minFreeBytes ? `only ${Math.floor(free / 1024 ** 2)} MB free on its disk` : undefined;
+    const { bytes, files } = await freeRoom(folder);
+    if (bytes < minFreeBytes) return `only ${Math.floor(bytes / 1024 ** 2)} MB free on its disk`;
+    return files < MIN_FREE_FILES ? `only ${files} inodes free on its disk` : undefined;
   }
   async function beat(): Promise<void> {
     const drained = (await workers.isDrained(name)) ? 'told to drain' : undefined;

@@ -61,6 +61,20 @@ it('takes no job while the disk is nearly full, says why, and takes them again w
   expect(workers.entries.size).toBe(0);
 });
 
+it('takes no job while the disk has room, but hardly an inode', async () => {
+  const folder = await temporaryFolder();
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m,nr_inodes=6000', 'tmpfs', folder]);
+  onTestFinished(() => void spawnSync('umount', ['-l', folder]));
+  const workers = memoryWorkers();
+  const deps = { workers, name: 'w1', labels: [], folder, minFreeBytes: 1, trouble: () => Promise.resolve(undefined) };
+  const presence = createPresence({ ...deps, onPause: () => undefined });
+  await presence.beat();
+  expect(workers.entries.get('w1')).not.toHaveProperty('paused');
+  for (let at = 0; at < 1500; at++) await writeFile(join(folder, String(at)), '');
+  expect(await presence.hasRoom()).toBe(false);
+  expect(workers.entries.get('w1')?.paused).toMatch(/^only 4\d\d\d inodes free on its disk$/);
+});
+
 it('that left while it looked whether it could run jobs says nothing more', async () => {
   const workers = memoryWorkers();
   const heard: (string | undefined)[] = [];
