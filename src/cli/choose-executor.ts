@@ -16,20 +16,45 @@ export interface ExecutorUse {
   local?: string;
   /** Hears of what goes wrong in the background. */
   onProblem?: (error: unknown) => void;
+  /** Hears what steps run in, and why. */
+  onChoice?: (sentence: string) => void;
 }
 
 /**
- * The executor that IMPGEM_EXECUTOR names; `auto` is docker if an engine answers, else the sandbox. Only the chosen one is
- * loaded. Throws InfrastructureError `executor-unavailable`, saying what is missing and how to get it.
+ * The executor that IMPGEM_EXECUTOR names; `auto` is docker if DOCKER_HOST says where an engine is, or one answers at the
+ * usual place, else the sandbox. Only the chosen one is loaded. Throws InfrastructureError, saying what is missing and how
+ * to get it.
  */
 export async function chooseExecutor(settings: Settings, use: ExecutorUse = {}): Promise<Executor> {
+  const { onChoice = () => undefined } = use;
   const wanted = settings.IMPGEM_EXECUTOR;
-  if (wanted === 'docker') return openDocker(settings, use);
-  if (wanted === 'sandbox') return openSandbox(settings, use);
+  if (wanted === 'sandbox') {
+    onChoice('steps run in the sandbox: IMPGEM_EXECUTOR says so');
+    return openSandbox(settings, use);
+  }
   const { probeEngine } = await import('../executors/docker/probe-engine.ts');
   const probe = await probeEngine(engineAddress(settings));
-  if (probe.ok) return openDocker(settings, use);
-  return openSandbox(settings, use, `no Docker engine answers (${probe.reason}), and `);
+  if (probe.ok) {
+    onChoice(`steps run in containers: a Docker engine ${probe.version} answers`);
+    return openDocker(settings, use);
+  }
+  if (needsEngine(settings)) {
+    const why = wanted === 'docker' ? '' : ' (DOCKER_HOST is set: IMPGEM_EXECUTOR=auto means docker)';
+    throw new InfrastructureError(
+      probe.isThere ? 'engine-failed' : 'engine-unreachable',
+      `Steps cannot run here: the Docker engine does not answer${why}: ${probe.reason}. Start it, correct DOCKER_HOST, or set IMPGEM_EXECUTOR=sandbox.`,
+      { retryable: true },
+    );
+  }
+  const because = `no Docker engine answers (${probe.reason})`;
+  onChoice(`steps run in the sandbox, on this machine's own tools: ${because}`);
+  return openSandbox(settings, use, `${because}, and `);
+}
+
+/** Whether steps run in containers or not at all: who says where an engine is does not mean "or on this machine". */
+export function needsEngine(settings: Settings): boolean {
+  if (settings.IMPGEM_EXECUTOR !== 'auto') return settings.IMPGEM_EXECUTOR === 'docker';
+  return settings.DOCKER_HOST !== undefined;
 }
 
 async function openSandbox(settings: Settings, use: ExecutorUse, because = ''): Promise<Executor> {
@@ -60,7 +85,7 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     ...(settings.IMPGEM_RUN_AS === undefined ? {} : { runAs: settings.IMPGEM_RUN_AS }),
     ...(settings.DOCKER_AUTH_CONFIG === undefined ? {} : { authConfig: settings.DOCKER_AUTH_CONFIG }),
     // Workers on one data folder are one installation: each may clear away what a dead one left, and nothing else.
-    instance: createHash('sha256').update(root).digest('hex').slice(0, 12),
+    instance: instanceOf(root),
     // Of local runs several may be in the making at once.
     workerName: use.local === undefined ? (settings.IMPGEM_WORKER_NAME ?? hostname()) : `local-${process.pid}`,
     folder: join(root, 'warm'),
@@ -75,6 +100,11 @@ async function openDocker(settings: Settings, use: ExecutorUse): Promise<Executo
     },
     warmSlots: use.local === undefined ? settings.IMPGEM_WARM_SLOTS : 0,
   });
+}
+
+/** By which what we made on an engine is known to be of the installation with this data folder. */
+export function instanceOf(root: string): string {
+  return createHash('sha256').update(root).digest('hex').slice(0, 12);
 }
 
 export function engineAddress(settings: Settings): { host?: string; certPath?: string; tlsVerify?: boolean } {

@@ -38,11 +38,13 @@ export interface WorkerProcess {
 
 const BEAT_MS = LEASE_MS / 5;
 const CLEAR_MS = 60_000;
-/** When the worker stops: for what needs Redis, which may be away, and for jobs to be handed back (or to be ended first). */
-const LEAVE_MS = 1000;
-const HAND_BACK_MS = 20_000;
-/** For the removal of what no job needs any more: the next worker finds what is left. */
-const REMOVE_MS = 5000;
+/**
+ * For all that a worker does when it stops, once jobs had their time to end: it says that it leaves, hands its jobs back, and
+ * removes what no job needs any more. A service manager waits for it, and the next worker finds what is left.
+ */
+const STOP_MS = 1500;
+/** Of that, for what needs Redis when that is away: jobs need not be handed back then, their leases run out. */
+const LEAVE_MS = 500;
 
 export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const log = createLogger('worker', settings);
@@ -65,6 +67,7 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
   const feed = createFeed(subscriber);
   const executor = await chooseExecutor(settings, {
     onProblem: (error) => onError(`docker: ${messageOf(error)}`),
+    onChoice: (sentence) => log.info(sentence),
   });
   log.info({ executor: await executor.describe(), name, labels }, 'worker ready');
 
@@ -224,15 +227,19 @@ export async function runWorker(settings: Settings): Promise<WorkerProcess> {
       await consumers.pause();
       const drained = Promise.allSettled(running);
       const grace = executor.adopts ? 0 : (parseDuration(settings.IMPGEM_DRAIN_TIMEOUT) ?? 10_000);
-      await Promise.all([atMost(LEAVE_MS, presence.leave()), atMost(grace, drained)]);
+      const leaving = presence.leave().catch((error: unknown) => onError(messageOf(error)));
+      await atMost(grace, drained);
       detach.abort('worker is told to stop');
-      // Without Redis a job cannot be handed back, and need not be: its lease runs out.
-      await atMost(patient.status === 'ready' ? HAND_BACK_MS : LEAVE_MS, drained);
       clearInterval(beat);
       clearInterval(clearTimer);
-      await atMost(LEAVE_MS, consumers.close());
-      const removed = Promise.all(cleanings).then(() => executor.close());
-      await atMost(REMOVE_MS, removed);
+      const closing = async (): Promise<void> => {
+        const ms = patient.status === 'ready' ? STOP_MS : LEAVE_MS;
+        await atMost(ms, Promise.all([leaving, drained]));
+        await atMost(LEAVE_MS, consumers.close());
+        await Promise.all(cleanings);
+        await executor.close();
+      };
+      await atMost(STOP_MS, closing());
       for (const redis of [patient, blocking, subscriber]) redis.disconnect();
       log.info('stopped');
     },

@@ -107,7 +107,7 @@ export const SettingsSchema = Type.Object(
     }),
     IMPGEM_EXECUTOR: Type.Union([Type.Literal('auto'), Type.Literal('docker'), Type.Literal('sandbox')], {
       default: 'auto',
-      description: '`auto`: docker if an engine answers, else sandbox.',
+      description: '`auto`: docker if DOCKER_HOST is set or an engine answers at its usual socket, else sandbox.',
     }),
     IMPGEM_IMAGE: Type.String({ default: 'debian:bookworm-slim', description: 'Image of a step that names none.' }),
     IMPGEM_CONCURRENCY: Type.Integer({
@@ -171,7 +171,7 @@ export const SettingsSchema = Type.Object(
       default: '200m',
       pattern: '^[0-9]+[kmgKMG]?$',
       form: 'a size such as 512m or 4g',
-      description: 'A worker with less free disk than this takes no job.',
+      description: 'A worker with less free disk than this, or fewer than 5000 free inodes, takes no job.',
     }),
     IMPGEM_MAX_LOSSES: Type.Integer({
       default: 3,

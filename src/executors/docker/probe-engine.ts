@@ -2,23 +2,30 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { messageOf } from '../../errors.ts';
+import { engineError, isUnreachable } from './engine.ts';
 import { type EngineEndpoint, resolveEndpoint } from './engine-address.ts';
 import type { EngineAddress } from './options.ts';
 import { tlsTrouble } from './tls-trouble.ts';
 
 export type EngineProbe =
-  { ok: true; version: string; apiVersion: string; system: string } | { ok: false; reason: string };
+  | { ok: true; version: string; apiVersion: string; system: string }
+  /** `isThere`: something is there, and does not work, or its address or certificates do not. */
+  | { ok: false; reason: string; isThere: boolean };
+
+/** An engine that systemd starts when it is asked, or that is busy, takes a while for its first answer. */
+const PATIENCE_MS = 5000;
 
 /** Settles within `timeoutMs`, at once when nothing listens. Never throws. */
-export async function probeEngine(address: EngineAddress, timeoutMs = 250): Promise<EngineProbe> {
+export async function probeEngine(address: EngineAddress, timeoutMs = PATIENCE_MS): Promise<EngineProbe> {
   try {
     const answer: unknown = JSON.parse(await get(resolveEndpoint(address), '/version', timeoutMs));
     const { Version, ApiVersion, Os, Arch } = answer as Record<string, string | undefined>;
     if (Version === undefined || ApiVersion === undefined)
-      return { ok: false, reason: 'what answers is not an engine' };
+      return { ok: false, reason: 'what answers is not an engine', isThere: true };
     return { ok: true, version: Version, apiVersion: ApiVersion, system: `${Os ?? '?'}/${Arch ?? '?'}` };
   } catch (error) {
-    return { ok: false, reason: tlsTrouble(error) ?? messageOf(error) };
+    const isThere = !isUnreachable(engineError(error, 'ask for its version'));
+    return { ok: false, reason: tlsTrouble(error) ?? messageOf(error), isThere };
   }
 }
 
