@@ -1,6 +1,8 @@
 import { Command } from 'commander';
 import { readSettings } from '../config/read-settings.ts';
-import { checkEngine } from './doctor/check-engine.ts';
+import type { Settings } from '../config/schema.ts';
+import { ImpGemError } from '../errors.ts';
+import { checkEngine, ENGINE } from './doctor/check-engine.ts';
 import { checkPrograms } from './doctor/check-programs.ts';
 import { checkServices } from './doctor/check-services.ts';
 import type { Finding } from './doctor/finding.ts';
@@ -10,32 +12,51 @@ export function doctorCommand(): Command {
   return new Command('doctor')
     .description('looks at this machine and at all that is reached from it: what is wrong, and what to do')
     .option('--json', 'findings as JSON')
-    .action(async ({ json }: { json?: boolean }) => {
-      const settings = readSettings();
-      const groups = await Promise.all([checkPrograms(settings), checkEngine(settings), checkServices(settings)]);
-      const findings = [...groups.flat(), whereStepsRun(groups.flat())];
-      process.stdout.write(
-        json ? `${JSON.stringify({ ok: isWell(findings), findings }, null, 2)}\n` : render(findings),
-      );
-      process.exitCode = isWell(findings) ? EXIT.passed : EXIT.failed;
+    .addHelpText(
+      'after',
+      `\nExit code: 0 it will work, 1 something that failed is in the way, 64 settings that are not valid.`,
+    )
+    .action(async ({ json = false }: { json?: boolean }) => {
+      const { findings, code } = await look(json);
+      const text = json ? `${JSON.stringify({ ok: code === EXIT.passed, findings }, null, 2)}\n` : render(findings);
+      // A call to an engine that hangs would hold the process.
+      process.stdout.write(text, () => process.exit(code));
     });
 }
 
-/** Neither engine nor bubblewrap is needed by itself; one of the two is. */
-function whereStepsRun(findings: Finding[]): Finding {
-  const has = (what: string): boolean => findings.some((one) => one.what === what && one.state !== 'skipped');
-  const ways = [...(has('docker engine') ? ['containers'] : []), ...(has('bubblewrap') ? ['the sandbox'] : [])];
-  if (ways.length > 0) return { what: 'steps', state: 'ok', message: `run in ${ways.join(' or ')}` };
-  return {
-    what: 'steps',
-    state: 'failed',
-    message: 'have nothing to run in',
-    advice: 'Start a Docker engine, or install bubblewrap (apt-get install bubblewrap).',
-  };
+async function look(json: boolean): Promise<{ findings: Finding[]; code: number }> {
+  let settings: Settings;
+  try {
+    settings = readSettings();
+  } catch (error) {
+    // For people it is a sentence, as with every command; who reads JSON wants JSON.
+    if (!json || !(error instanceof ImpGemError)) throw error;
+    return { findings: [unreadable(error)], code: EXIT.usage };
+  }
+  const groups = await Promise.all([checkPrograms(settings), checkEngine(settings), checkServices(settings)]);
+  const findings = [...groups.flat(), whereStepsRun(settings, groups.flat())];
+  return { findings, code: findings.some(({ state }) => state === 'failed') ? EXIT.failed : EXIT.passed };
 }
 
-function isWell(findings: Finding[]): boolean {
-  return findings.every(({ state }) => state !== 'failed');
+function unreadable(error: ImpGemError): Finding {
+  const advice = 'Correct them in the environment or in .env; `impgem settings` explains each.';
+  return { what: 'settings', state: 'failed', message: error.message, advice };
+}
+
+/** Neither engine nor bubblewrap is needed by itself: what counts is the one that a worker would choose. */
+function whereStepsRun(settings: Settings, findings: Finding[]): Finding {
+  const what = 'steps';
+  const find = (name: string) => findings.find((one) => one.what === name);
+  const engine = find(ENGINE);
+  const inSandbox = engine === undefined || engine.state === 'skipped';
+  const chosen = inSandbox ? find('bubblewrap') : engine;
+  const place = inSandbox ? "in the sandbox, on this machine's own tools" : 'in containers';
+  const message = `run ${place} (IMPGEM_EXECUTOR=${settings.IMPGEM_EXECUTOR})`;
+  if (chosen?.state === 'ok' || chosen?.state === 'warning') return { what, state: 'ok', message };
+  const advice = inSandbox
+    ? 'Start a Docker engine, or install bubblewrap (apt-get install bubblewrap).'
+    : `See ${ENGINE}: nothing else is taken in its place.`;
+  return { what, state: 'failed', message: 'have nothing to run in', advice };
 }
 
 const MARKS: Record<Finding['state'], string> = {
@@ -48,9 +69,9 @@ const MARKS: Record<Finding['state'], string> = {
 function render(findings: Finding[]): string {
   const width = Math.max(...findings.map(({ what }) => what.length));
   return findings
-    .map(({ what, state, message, advice }) => {
-      const line = `${MARKS[state]}  ${what.padEnd(width)}  ${message}\n`;
-      return advice === undefined ? line : `${line}${' '.repeat(width + 11)}-> ${advice}\n`;
+    .map((one) => {
+      const line = `${MARKS[one.state]}  ${one.what.padEnd(width)}  ${one.message}\n`;
+      return one.state === 'ok' ? line : `${line}${' '.repeat(width + 11)}-> ${one.advice}\n`;
     })
     .join('');
 }

@@ -1,63 +1,104 @@
 import type { Settings } from '../../config/schema.ts';
 import { messageOf } from '../../errors.ts';
-import type { EngineReport } from '../../executors/docker/inspect-engine.ts';
+import type { EngineFault, EngineReport } from '../../executors/docker/inspect-engine.ts';
 import { parseNestedOptions } from '../../executors/docker/nested-options.ts';
-import { engineAddress, listOf } from '../choose-executor.ts';
+import { engineAddress, instanceOf, listOf, needsEngine } from '../choose-executor.ts';
 import { dataFolder } from '../data-folder.ts';
-import { type Finding, isOlder } from './finding.ts';
+import { type FreeRoom, freeRoom } from '../free-room.ts';
+import { FEW_FILES, type Finding, isOlder, roomText } from './finding.ts';
 
+export const ENGINE = 'docker engine';
 const OLDEST_ENGINE = '20.10';
 /** Bytes: an image of a language with its tools has one or two GB. */
 const LITTLE_ROOM = 5e9;
+const FULL = /no space left|disk of the Docker engine is full/i;
+const MAKE_ROOM =
+  'Make room on its disk: `docker system df` says what takes it, `docker system prune` removes what nobody uses.';
 /** Ways out of a container that were found in runc, and the versions that closed them, for each line that is kept up. */
 const RUNC_HOLES = [
   { name: 'CVE-2024-21626 (working directory)', fixed: ['1.1.12'] },
-  { name: 'CVE-2025-31133, -52565, -52881 (masked paths, console)', fixed: ['1.2.8', '1.3.3', '1.4.0'] },
+  { name: 'CVE-2024-45310 (files made on the host)', fixed: ['1.1.14', '1.2.0-rc.3'] },
+  { name: 'CVE-2025-31133, -52565, -52881 (masked paths, console)', fixed: ['1.2.8', '1.3.3', '1.4.0-rc.3'] },
 ];
 
 export async function checkEngine(settings: Settings): Promise<Finding[]> {
+  if (settings.IMPGEM_EXECUTOR === 'sandbox')
+    return [
+      {
+        what: ENGINE,
+        state: 'skipped',
+        message: 'IMPGEM_EXECUTOR=sandbox: no engine is used',
+        advice: 'Nothing, unless you set IMPGEM_EXECUTOR=docker or auto.',
+      },
+    ];
   const { inspectEngine } = await import('../../executors/docker/inspect-engine.ts');
-  const report = await inspectEngine(
-    engineAddress(settings),
-    dataFolder(settings).work,
-    settings.IMPGEM_IMAGE,
-    listOf(settings.IMPGEM_BLOCKED_NETWORKS),
-  );
-  if ('unreachable' in report) return [withoutEngine(settings, report.unreachable)];
+  const report = await inspectEngine({
+    address: engineAddress(settings),
+    owner: { instance: instanceOf(dataFolder(settings).root), workerName: `doctor-${process.pid}` },
+    folder: dataFolder(settings).work,
+    image: settings.IMPGEM_IMAGE,
+    blocked: listOf(settings.IMPGEM_BLOCKED_NETWORKS),
+  });
+  if ('unreachable' in report || 'failed' in report) return [withoutEngine(settings, report)];
   return [
     version(report),
     runc(report),
     disk(report, settings),
-    ...room(report),
+    ...(await room(report)),
     ...rules(report),
     ...limits(report),
     ...nested(settings),
   ];
 }
 
-function withoutEngine(settings: Settings, reason: string): Finding {
+function withoutEngine(settings: Settings, fault: EngineFault): Finding {
   const host = settings.DOCKER_HOST ?? 'unix:///var/run/docker.sock';
-  const message = `no Docker engine answers at ${host}: ${reason}`;
-  if (settings.IMPGEM_EXECUTOR !== 'docker') return { what: 'docker engine', state: 'skipped', message };
-  const advice = /certificate|TLS|\.pem/.test(reason)
-    ? 'Correct DOCKER_HOST, DOCKER_CERT_PATH or DOCKER_TLS_VERIFY as it says.'
-    : 'Start one, set DOCKER_HOST to where it is, or set IMPGEM_EXECUTOR=sandbox.';
-  return { what: 'docker engine', state: 'failed', message, advice };
+  if ('failed' in fault)
+    return {
+      what: ENGINE,
+      state: 'failed',
+      message: `the Docker engine at ${host} does not work: ${fault.failed}`,
+      advice: adviceFor(fault.failed),
+    };
+  const message = `no Docker engine answers at ${host}: ${fault.unreachable}`;
+  const isNeeded = needsEngine(settings);
+  const start = fault.unreachable.includes('EACCES')
+    ? 'Let this user reach it (group docker)'
+    : 'Start one, set DOCKER_HOST to where it is';
+  return {
+    what: ENGINE,
+    state: isNeeded ? 'failed' : 'skipped',
+    message,
+    advice: isNeeded ? `${start}, or set IMPGEM_EXECUTOR=sandbox.` : `${start}, if steps are to run in containers.`,
+  };
+}
+
+function adviceFor(reason: string): string {
+  if (/certificate|TLS|\.pem|DOCKER_/.test(reason))
+    return 'Correct DOCKER_HOST, DOCKER_CERT_PATH or DOCKER_TLS_VERIFY as it says.';
+  if (FULL.test(reason)) return MAKE_ROOM;
+  return 'Look into its log (journalctl -u docker) and restart it, correct DOCKER_HOST, or set IMPGEM_EXECUTOR=sandbox.';
 }
 
 function version(report: EngineReport): Finding {
   const { rootless, system, cgroup, storage } = report;
   const message = `engine ${report.version} on ${system}, API ${report.apiVersion}, cgroup ${cgroup}, storage ${storage}${rootless ? ', rootless' : ''}`;
   if (isOlder(report.version, OLDEST_ENGINE))
-    return { what: 'docker engine', state: 'failed', message, advice: `Take ${OLDEST_ENGINE} or newer.` };
+    return { what: ENGINE, state: 'failed', message, advice: `Take ${OLDEST_ENGINE} or newer.` };
   if (storage === 'vfs')
-    return { what: 'docker engine', state: 'warning', message, advice: 'vfs copies each image: take overlay2.' };
-  return { what: 'docker engine', state: 'ok', message };
+    return { what: ENGINE, state: 'warning', message, advice: 'vfs copies each image: take overlay2.' };
+  return { what: ENGINE, state: 'ok', message };
 }
 
-function runc(report: EngineReport): Finding {
+export function runc(report: Pick<EngineReport, 'runc'>): Finding {
   const what = 'runc';
-  if (report.runc === '') return { what, state: 'skipped', message: 'the engine names no runc (another runtime)' };
+  if (report.runc === '')
+    return {
+      what,
+      state: 'skipped',
+      message: 'the engine names no runc (another runtime)',
+      advice: 'Look after the holes of that runtime yourself.',
+    };
   const open = RUNC_HOLES.filter(({ fixed }) => !fixed.some((line) => isFixed(report.runc, line, fixed)));
   if (open.length === 0) return { what, state: 'ok', message: `runc ${report.runc} has no hole that we know` };
   return {
@@ -93,13 +134,18 @@ function disk(report: EngineReport, settings: Settings): Finding {
   };
 }
 
+/** Elsewhere, or in a container, the engine's folder is not here: then nobody here can tell. */
+async function room({ rootFolder }: EngineReport): Promise<Finding[]> {
+  const found = rootFolder === undefined ? undefined : await freeRoom(rootFolder).catch(() => undefined);
+  return rootFolder === undefined || found === undefined ? [] : [roomFinding(rootFolder, found)];
+}
+
 /** Where images and containers grow may be another disk than that of the data folder. */
-export function room({ room: found }: Pick<EngineReport, 'room'>): Finding[] {
-  if (found === undefined) return [];
+export function roomFinding(folder: string, found: FreeRoom): Finding {
   const what = 'images and containers';
-  const message = `${found.folder}, ${(found.free / 1e9).toFixed(1)} GB free`;
-  if (found.free >= LITTLE_ROOM) return [{ what, state: 'ok', message }];
-  return [{ what, state: 'warning', message, advice: 'Make room: `docker system df` says what takes it.' }];
+  const message = `${folder}, ${roomText(found)}`;
+  if (found.bytes >= LITTLE_ROOM && found.files >= FEW_FILES) return { what, state: 'ok', message };
+  return { what, state: 'warning', message, advice: MAKE_ROOM };
 }
 
 function rules({ rules: set }: EngineReport): Finding[] {
@@ -111,7 +157,9 @@ function rules({ rules: set }: EngineReport): Finding[] {
         what,
         state: 'failed',
         message: set.error,
-        advice: 'IMPGEM_IMAGE needs chroot, the host of the engine iptables.',
+        advice: FULL.test(set.error)
+          ? MAKE_ROOM
+          : 'No job is run until it is corrected. IMPGEM_IMAGE needs chroot, the host of the engine iptables.',
       },
     ];
   if (set.caveat === undefined)

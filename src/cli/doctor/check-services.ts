@@ -4,6 +4,7 @@ import { messageOf } from '../../errors.ts';
 import type { Finding } from './finding.ts';
 
 const PATIENCE_MS = 5000;
+const LOOPBACK = /^(localhost|127\.[\d.]+|\[::1\])$/;
 
 export async function checkServices(settings: Settings): Promise<Finding[]> {
   return Promise.all([redis(settings), ...forges(settings), publicUrl(settings)]);
@@ -13,7 +14,12 @@ async function redis(settings: Settings): Promise<Finding> {
   const what = 'redis';
   const url = settings.REDIS_URL;
   if (url === undefined)
-    return { what, state: 'skipped', message: 'REDIS_URL is not set: `impgem up` starts a Redis of its own' };
+    return {
+      what,
+      state: 'skipped',
+      message: 'REDIS_URL is not set: `impgem up` starts a Redis of its own',
+      advice: 'Set it for `impgem server` and `impgem worker`.',
+    };
   const { checkRedis, connectRedis } = await import('../../queue/connection.ts');
   let trouble = '';
   const client = connectRedis(url, 'patient', (message) => (trouble = message));
@@ -55,17 +61,28 @@ async function forge(
 ): Promise<Finding> {
   const what = `forge ${name}`;
   const headers = token === undefined ? {} : { authorization: `${scheme} ${token}` };
-  const needed = token === undefined ? 'skipped' : 'failed';
   try {
     const { status } = await get(`${api.replace(/\/$/, '')}${path}`, headers);
-    if (status === 401 || status === 403)
+    if (token !== undefined && (status === 401 || status === 403))
       return { what, state: 'failed', message: `${api} refuses the token (${status})`, advice: 'Make a new token.' };
-    if (status >= 400) return { what, state: 'warning', message: `${api} answers ${status}` };
-    const message = `${api} answers${token === undefined ? '; no token is set, so no statuses are posted' : ''}`;
-    return { what, state: token === undefined ? 'warning' : 'ok', message };
+    if (status >= 400)
+      return {
+        what,
+        state: 'warning',
+        message: `${api} answers ${status}`,
+        advice: 'Look at its own status page or log, and try again; check the address if it goes on.',
+      };
+    if (token !== undefined) return { what, state: 'ok', message: `${api} answers` };
+    return {
+      what,
+      state: 'warning',
+      message: `${api} answers; no token is set, so no statuses are posted`,
+      advice: `Set IMPGEM_${name.toUpperCase()}_TOKEN, if repositories of yours are there.`,
+    };
   } catch (error) {
     const advice = 'Check the address and the way out of this machine (proxy, firewall).';
-    return { what, state: needed, message: `${api} cannot be reached: ${reasonOf(error)}`, advice };
+    const state = token === undefined ? 'skipped' : 'failed';
+    return { what, state, message: `${api} cannot be reached: ${reasonOf(error)}`, advice };
   }
 }
 
@@ -98,7 +115,20 @@ async function publicUrl(settings: Settings): Promise<Finding> {
     return { what, state: 'ok', message: `the server takes deliveries at ${hooks.join(' and ')}` };
   } catch (error) {
     const message = `${url} cannot be reached from here: ${reasonOf(error)}`;
-    return { what, state: 'warning', message, advice: 'Start the server, or check name and proxy.' };
+    // It means this machine alone, or this container alone: what is there elsewhere cannot be told from here.
+    if (LOOPBACK.test(new URL(url).hostname))
+      return {
+        what,
+        state: 'warning',
+        message,
+        advice: 'Start the server; set it to an address by which a forge on another machine reaches it.',
+      };
+    return {
+      what,
+      state: 'failed',
+      message: `${message}; from where a forge cannot reach it either, no push is seen`,
+      advice: 'Start the server, check name, port and proxy. If this machine alone is shut out, look from another one.',
+    };
   }
 }
 

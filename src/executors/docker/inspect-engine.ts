@@ -1,9 +1,9 @@
-import { statfs } from 'node:fs/promises';
 import type Docker from 'dockerode';
-import { messageOf } from '../../errors.ts';
-import { connectEngine } from './engine.ts';
+import { InfrastructureError, messageOf } from '../../errors.ts';
+import { connectEngine, engineError, isUnreachable } from './engine.ts';
+import { commonLabels } from './labels.ts';
 import { createNetworkRules } from './network-rules.ts';
-import type { EngineAddress } from './options.ts';
+import type { DockerOptions, EngineAddress } from './options.ts';
 import { probeDisk } from './probe-disk.ts';
 import { probeEngine } from './probe-engine.ts';
 
@@ -20,28 +20,44 @@ export interface EngineReport {
   warnings: string[];
   /** Whether it sees `folder` at the same path; undefined when it has no image to ask with. */
   seesDisk?: boolean;
-  /** Where it keeps images and containers, with the bytes free there; only of an engine on this machine. */
-  room?: { folder: string; free: number };
+  /** Where it keeps images and containers, on its own machine. */
+  rootFolder?: string | undefined;
   /** Whether steps are kept from the engine's host, as createNetworkRules does it; undefined when it has no image for that. */
   rules?: { caveat?: string | undefined; error?: string };
 }
 
-/** Gives why there is no report when no engine answers. */
-export async function inspectEngine(
-  address: EngineAddress,
-  folder: string,
-  image: string,
-  blocked: string[],
-): Promise<EngineReport | { unreachable: string }> {
-  const probe = await probeEngine(address, 3000);
-  if (!probe.ok) return { unreachable: probe.reason };
+/** Why there is no report: nothing is there, or what is there does not work. */
+export type EngineFault = { unreachable: string } | { failed: string };
+
+export interface Inspection {
+  address: EngineAddress;
+  /** What is tried leaves containers when we are killed: a worker of the installation finds them by it. */
+  owner: Pick<DockerOptions, 'instance' | 'workerName'>;
+  folder: string;
+  image: string;
+  blocked: string[];
+}
+
+/** For what it says of itself, and for what is tried with containers of its own. */
+const ASK_MS = 10_000;
+const TRY_MS = 60_000;
+
+export async function inspectEngine(inspection: Inspection): Promise<EngineReport | EngineFault> {
+  const { address, owner, folder, image, blocked } = inspection;
+  const probe = await probeEngine(address);
+  if (!probe.ok) return probe.isThere ? { failed: probe.reason } : { unreachable: probe.reason };
   const engine = await connectEngine(address);
   const { docker } = engine;
+  const labels = commonLabels(owner);
   try {
-    const [info, version] = (await Promise.all([docker.info(), docker.version()])) as [EngineInfo, EngineVersion];
-    const tried = (await hasImage(image))
-      ? { seesDisk: await probeDisk(docker, folder, image, {}), rules: await tryRules(docker, image, blocked) }
-      : {};
+    const asked = Promise.all([docker.info(), docker.version(), hasImage(image)]);
+    const [info, version, isThere] = (await within(ASK_MS, 'say how it is set up', asked)) as [
+      EngineInfo,
+      EngineVersion,
+      boolean,
+    ];
+    const seesDisk = () => within(TRY_MS, 'make a container', probeDisk(docker, folder, image, labels));
+    const tried = isThere ? { seesDisk: await seesDisk(), rules: await tryRules(docker, image, blocked, labels) } : {};
     return {
       version: probe.version,
       apiVersion: probe.apiVersion,
@@ -52,10 +68,11 @@ export async function inspectEngine(
       rootless: info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false,
       warnings: info.Warnings ?? [],
       ...tried,
-      ...(await roomOf(info.DockerRootDir)),
+      rootFolder: info.DockerRootDir,
     };
   } catch (error) {
-    return { unreachable: messageOf(error) };
+    const known = engineError(error, 'look at the Docker engine');
+    return isUnreachable(known) ? { unreachable: known.message } : { failed: known.message };
   } finally {
     engine.close();
   }
@@ -71,19 +88,30 @@ export async function inspectEngine(
   }
 }
 
-/** Elsewhere, or in a container, its folder is not here: then nobody here can tell. */
-async function roomOf(folder: string | undefined): Promise<Pick<EngineReport, 'room'>> {
-  const found = folder === undefined ? undefined : await statfs(folder).catch(() => undefined);
-  return folder === undefined || found === undefined ? {} : { room: { folder, free: found.bavail * found.bsize } };
-}
-
-async function tryRules(docker: Docker, image: string, blocked: string[]): Promise<NonNullable<EngineReport['rules']>> {
+async function tryRules(
+  docker: Docker,
+  image: string,
+  blocked: string[],
+  labels: Record<string, string>,
+): Promise<NonNullable<EngineReport['rules']>> {
   try {
-    const rules = createNetworkRules(docker, {}, { blocked, image: () => Promise.resolve(image) });
-    return { caveat: await rules.ensure() };
+    const rules = createNetworkRules(docker, labels, { blocked, image: () => Promise.resolve(image) });
+    return { caveat: await within(TRY_MS, 'run a container', rules.ensure()) };
   } catch (error) {
     return { error: messageOf(error) };
   }
+}
+
+/** An engine that hangs answers some calls, and others never. */
+async function within<T>(ms: number, doing: string, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const error = new InfrastructureError('engine-hangs', `it answers, but did not ${doing} within ${ms / 1000} s`);
+    timer = setTimeout(() => reject(error), ms);
+  });
+  // What comes of it afterwards is nobody's concern.
+  work.catch(() => undefined);
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 interface EngineInfo {
