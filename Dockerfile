@@ -9,13 +9,6 @@ COPY . .
 RUN npm run build
 
 FROM ${NODE_IMAGE}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Imp Gem" \
-      org.opencontainers.image.description="A self-hosted, git-triggered CI forge" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 # git and ssh for mirrors, bubblewrap, iproute2 and slirp4netns for the sandbox executor, redis for `impgem up`, tini to reap what git leaves.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends bubblewrap ca-certificates git iproute2 openssh-client redis-server slirp4netns \
@@ -37,5 +30,18 @@ EXPOSE 8000
 # A worker serves no HTTP; docker-compose.yml asks `impgem worker --check` for it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8000/readyz').then((a) => process.exit(a.ok ? 0 : 1), () => process.exit(1))"]
+# Last, so that another commit or time makes no other layer anew.
+ARG VERSION=0.1.0
+# Of the build, which alone knows them: the commit, the time (RFC 3339) and where this source is; empty where it does not say.
+ARG REVISION=
+ARG CREATED=
+ARG SOURCE=
+LABEL org.opencontainers.image.title="Imp Gem" \
+      org.opencontainers.image.description="A self-hosted, git-triggered CI forge" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE}"
 ENTRYPOINT ["tini", "--", "impgem"]
 CMD ["up"]
