@@ -3,7 +3,7 @@ import { execa } from 'execa';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,9 +28,9 @@ export interface OwnEngine {
 
 const READY_MS = 60_000;
 
-/** Has BASE_IMAGE. */
+/** Has BASE_IMAGE. `remap`: root of its containers is nobody outside. */
 export async function startOwnEngine(
-  options: { liveRestore?: boolean; pool?: string; args?: string[] } = {},
+  options: { liveRestore?: boolean; pool?: string; args?: string[]; remap?: boolean } = {},
 ): Promise<OwnEngine> {
   await startDockerEngine();
   const folder = await mkdtemp(join(tmpdir(), 'impgem-own-engine-'));
@@ -52,7 +52,8 @@ export async function startOwnEngine(
     // Each job has a network: more of them than the usual pools hold.
     const pool = ['--default-address-pool', options.pool ?? 'base=10.201.0.0/16,size=24'];
     const more = ['-H', host, ...pool, ...(engine.liveRestore ? ['--live-restore'] : []), ...(options.args ?? [])];
-    const command = [`--net=/proc/${String(network.pid)}/ns/net`, 'dockerd', ...args, ...more];
+    const program = options.remap === true ? await remapped(folder) : ['dockerd'];
+    const command = [`--net=/proc/${String(network.pid)}/ns/net`, ...program, ...args, ...more];
     const deadline = performance.now() + READY_MS;
     let started = spawn('nsenter', command, { stdio: ['ignore', log, log] });
     child = started;
@@ -118,6 +119,16 @@ export async function startOwnEngine(
   await Promise.all([saving, loading]);
   await docker('run', '--rm', '--network', 'none', BASE_IMAGE, 'true');
   return engine;
+}
+
+/** Whose ids it takes stands in files of the machine, which it alone sees otherwise. */
+async function remapped(folder: string): Promise<string[]> {
+  const [users, groups] = [join(folder, 'subuid'), join(folder, 'subgid')];
+  await Promise.all([writeFile(users, 'nobody:200000:65536\n'), writeFile(groups, 'nobody:200000:65536\n')]);
+  // Below it are the layers, which they must reach.
+  await chmod(folder, 0o711);
+  const script = `for each in subuid subgid; do mount --bind "$1/$each" "/etc/$each"; done; shift; exec "$@"`;
+  return ['unshare', '--mount', 'sh', '-ec', script, 'sh', folder, 'dockerd', '--userns-remap=nobody:65534'];
 }
 
 /** Shims of containers that an engine which was killed has lost sight of: they name its folder. */
