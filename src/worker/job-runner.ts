@@ -2,6 +2,7 @@
  * One job from claim to end: workspace, sandbox, services, steps, outputs, clean-up. It is handed its ports and its
  * executor and knows neither Redis nor HTTP: `impgem worker` and `impgem run` differ only in what they hand in.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { ExecutorLostError, LostJobError } from '../errors.ts';
 import type { Executor } from '../executors/executor.ts';
 import type { Limits } from '../runs/plan.ts';
@@ -51,6 +52,14 @@ export interface JobRunner {
   idle(): Promise<void>;
 }
 
+/** An engine may take long to make what was asked for; the worker that adopts the job, or clears up after it, finds that. */
+const LEAVE_MS = 500;
+
+/** Lets go of the job, for the worker is told to stop. */
+async function leave(begun: BegunJob): Promise<void> {
+  await Promise.race([begun.letGo(), delay(LEAVE_MS, undefined, { ref: false })]);
+}
+
 export function createJobRunner(deps: JobRunnerDeps): JobRunner {
   const removals = new Set<Promise<void>>();
   let failure: { error: unknown } | undefined;
@@ -86,7 +95,7 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
       if (!(error instanceof LostJobError)) throw error;
       // What nobody can adopt must not run on beside the next attempt.
       if (error instanceof ExecutorLostError && error.gone) await clearAway(begun);
-      else if (deps.executor.adopts) await begun.letGo();
+      else if (deps.executor.adopts) await (control.detach.aborted ? leave(begun) : begun.letGo());
       else removeInBackground(remove(begun));
       if (control.detach.aborted) return 'detached';
       throw error;

@@ -17,6 +17,8 @@ export interface EngineProxy {
   open(): void;
   /** The next request that matches is not answered. */
   dropOnce(request: RegExp): void;
+  /** The engine does what such a request asks, but takes so long to say so; 0: as quick as it is. */
+  delay(request: RegExp, ms: number): void;
   /** Settles when a request has come that matches. */
   asked(request: RegExp): Promise<void>;
   close(): Promise<void>;
@@ -29,6 +31,7 @@ export async function startEngineProxy(): Promise<EngineProxy> {
   const waiting = new Map<RegExp, () => void>();
   let isOpen = true;
   let dropped: RegExp | undefined;
+  let slow: { request: RegExp; ms: number } | undefined;
 
   const server = createServer({ allowHalfOpen: true }, (client) => {
     clients.add(client);
@@ -39,6 +42,10 @@ export async function startEngineProxy(): Promise<EngineProxy> {
     client.on('data', (bytes) => {
       const request = bytes.toString('latin1');
       for (const [pattern, tell] of waiting) if (pattern.test(request)) tell();
+      if (slow?.request.test(request) === true) {
+        engine.unpipe(client);
+        setTimeout(() => engine.pipe(client), slow.ms).unref();
+      }
       if (isOpen && dropped?.test(request) !== true) {
         engine.write(bytes);
         return;
@@ -66,6 +73,9 @@ export async function startEngineProxy(): Promise<EngineProxy> {
     },
     dropOnce(request) {
       dropped = request;
+    },
+    delay(request, ms) {
+      slow = { request, ms };
     },
     asked: (request) => new Promise((resolve) => waiting.set(request, resolve)),
     async close() {

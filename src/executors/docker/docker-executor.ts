@@ -131,6 +131,7 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
       return `Docker engine ${Version} (API ${ApiVersion})`;
     },
     async close() {
+      removal.hurry();
       await warm.close();
       removal.again();
       await removal.idle();

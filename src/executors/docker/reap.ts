@@ -66,8 +66,9 @@ async function isAlive(slot: Found, isLive: (owner: JobOwner) => boolean | Promi
 
 /** A container that sets rules, or removes files: the one that made it removes it when it has done its work. */
 function mayWork({ Created, State, Labels }: ContainerInfo): boolean {
-  if (isYoung(Created * 1000)) return true;
-  return State === 'running' && markLives(Labels[LABEL.process] ?? '') === true;
+  const lives = markLives(Labels[LABEL.process] ?? '');
+  if (lives === false) return false;
+  return isYoung(Created * 1000) || (State === 'running' && lives === true);
 }
 
 function isYoung(since: number): boolean {

@@ -9,6 +9,8 @@ export interface Removal {
   network(id: string): Promise<void>;
   /** Tries once more what an engine that was away could not remove. */
   again(): void;
+  /** From now on nothing is quiet enough to wait for, and containers go side by side: the worker stops. */
+  hurry(): void;
   /** Settles when all that was asked for is gone, or was tried. */
   idle(): Promise<void>;
 }
@@ -21,9 +23,12 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
   let chain: Promise<void> = Promise.resolve();
   let waiting = 0;
   let left: (() => void)[] = [];
+  let hurries = false;
+  let tellHurry = (): void => undefined;
+  const hurry = new Promise<void>((resolve) => (tellHurry = resolve));
 
   async function remove(what: string, call: () => Promise<unknown>): Promise<void> {
-    if (waiting <= PATIENCE) await quiet();
+    if (waiting <= PATIENCE && !hurries) await Promise.race([quiet(), hurry]);
     try {
       await call();
     } catch (error) {
@@ -43,14 +48,29 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
     return chain;
   }
 
+  /** Needs nothing else to be gone before. */
+  function addContainer(id: string): Promise<void> {
+    const what = `container ${id}`;
+    const call = (): Promise<unknown> => docker.getContainer(id).remove({ force: true, v: true });
+    if (!hurries) return add(what, call);
+    waiting++;
+    const gone = remove(what, call);
+    chain = Promise.all([chain, gone]).then(() => undefined);
+    return gone;
+  }
+
   return {
-    container: (id) => add(`container ${id}`, () => docker.getContainer(id).remove({ force: true, v: true })),
+    container: addContainer,
     volume: (name) => add(`volume ${name}`, () => docker.getVolume(name).remove()),
     network: (id) => add(`network ${id}`, () => docker.getNetwork(id).remove()),
     again() {
       const tries = left;
       left = [];
       for (const tryAgain of tries) tryAgain();
+    },
+    hurry() {
+      hurries = true;
+      tellHurry();
     },
     idle: () => chain,
   };

@@ -214,6 +214,8 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
     ids: () => [...unfinished, ...ready.map((warm) => warm.slot.id)],
     async close() {
       closed = true;
+      // What is being made may take its time.
+      await Promise.all([...ready].map(discard));
       await refilling;
       await Promise.all([...ready].map(discard));
     },
