@@ -97,11 +97,19 @@ describe('the executor', () => {
     const empty = join(await temporaryFolder(), 'docker.sock');
     await writeFile(empty, '');
     expect(await ranIn(`mount --bind ${empty} /var/run/docker.sock`)).toContain('on the host');
+  });
+
+  it('says what was chosen, and why', async () => {
+    await startDockerEngine();
     const heard: string[] = [];
-    const use = { local: '/nonexistent', onChoice: (sentence: string) => void heard.push(sentence) };
-    const executor = await chooseExecutor(await settings({ IMPGEM_EXECUTOR: 'sandbox' }), use);
-    await executor.close();
-    expect(heard).toEqual(['steps run in the sandbox: IMPGEM_EXECUTOR says so']);
+    for (const env of [{ IMPGEM_EXECUTOR: 'sandbox' }, { DOCKER_HOST: 'unix:///var/run/docker.sock' }]) {
+      const use = { local: '/nonexistent', onChoice: (sentence: string) => void heard.push(sentence) };
+      await (await chooseExecutor(await settings(env), use)).close();
+    }
+    expect(heard).toEqual([
+      'steps run in the sandbox: IMPGEM_EXECUTOR says so',
+      expect.stringMatching(/^steps run in containers: a Docker engine \d.* answers$/),
+    ]);
   });
 
   it('that is named but does not answer is an error with a sentence, not another executor', async () => {
