@@ -96,8 +96,6 @@ export interface StartOptions {
   /** Aborted: TERM to the whole process tree, KILL after `graceMs`; the promise then settles with reason `cancelled`. */
   signal: AbortSignal;
   graceMs?: number;
-  /** Aborted as well as `signal`: KILL at once. */
-  kill?: AbortSignal;
 }
 
 export interface ServiceTask {
@@ -128,8 +126,13 @@ export interface JobSandbox {
   push(): Promise<void>;
   /** Makes what tasks wrote in workspace and home visible in the job's folder (no-op where the disk is shared). */
   pull(): Promise<void>;
-  /** Bytes of disk that the job's files take, and whatever else its tasks wrote. Looks at each file: not to be asked often. */
+  /**
+   * Bytes of disk that the job's files take, and whatever else its tasks wrote. Looks at each file: not to be asked often.
+   * InputError `disk-use-hidden` when its tasks make that impossible.
+   */
   diskUse(): Promise<number>;
+  /** KILL at once to all that runs of the job now: tasks (whose `signal` was aborted before), services, a nested engine. */
+  kill(): Promise<void>;
   /** Removes everything (in the background, bounded, where that is slow). */
   dispose(): Promise<void>;
   /** Lets go without stopping anything, for a later `adopt` (worker told to stop). No-op where adoption is impossible. */

@@ -31,7 +31,11 @@ export async function executeJob(begun: BegunJob, cancel: AbortSignal): Promise<
     limit: begun.defaults.diskLimit,
     use: async () => (await begun.sandbox).diskUse(),
     folder: begun.folder.path,
-    onOver: (why) => stop.abort(why),
+    onOver: (why) => {
+      stop.abort(why);
+      // A service may be what fills it.
+      void begun.sandbox.then((sandbox) => sandbox.kill()).catch(() => undefined);
+    },
     onFault: (error) => begun.log.note(`its use of the disk is not watched: ${messageOf(error)}`),
   });
   const services: RunningServices[] = [];

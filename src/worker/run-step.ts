@@ -64,8 +64,11 @@ export async function runStep(
     ...(job.adopted ? { from: await whereToGoOn(job, key, current) } : {}),
   });
   const ended = stopOf(job.stop);
-  const kill = job.disk.signal();
-  const stop = AbortSignal.any([ended && runsLate(step, ended) ? job.lateStop : jobStop, limit.signal, kill]);
+  const stop = AbortSignal.any([
+    ended && runsLate(step, ended) ? job.lateStop : jobStop,
+    limit.signal,
+    job.disk.signal(),
+  ]);
   const how = await executeStep({
     job,
     index,
@@ -73,7 +76,6 @@ export async function runStep(
     view,
     log,
     stop,
-    kill,
     startedAt,
     current,
     onStarted,

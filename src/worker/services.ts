@@ -53,7 +53,7 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
       await Promise.all(logs.map((one) => endOutput(one, job.stop)));
       for (const { log, cut } of logs) {
         await log.flush();
-        if (cut) await log.note(restLeftOut().message);
+        if (cut !== undefined) await log.note(cut);
         await log.close();
       }
     },
@@ -63,13 +63,18 @@ export function startServices(job: ServicesJob): RunningServices & { ready: Prom
 interface ServiceLog {
   log: StepLog;
   ended: Promise<unknown>;
-  /** Its output is taken no more, and was not at its end. */
-  cut: boolean;
+  /** Why its output is taken no more, which was not at its end. */
+  cut?: string;
 }
 
 /** A service that prints faster than its log takes it must not hold the job. */
 async function endOutput(one: ServiceLog, cancelled: AbortSignal): Promise<void> {
-  one.cut = !(await waitForRest(one.ended, cancelled)) || (await one.ended.then(() => false, isRestLeftOut));
+  if (await waitForRest(one.ended, cancelled)) await one.ended.catch((error: unknown) => setCut(one, error));
+  else setCut(one, restLeftOut());
+}
+
+function setCut(one: ServiceLog, error: unknown): void {
+  if (isRestLeftOut(error)) one.cut = messageOf(error);
 }
 
 interface Started {
@@ -88,9 +93,9 @@ async function startOne(job: ServicesJob, spec: ServiceSpec, { logs, onRunning }
     limit: job.logLimit,
     ...(job.adopted ? { from: { offset: 0, stored } } : {}),
   });
-  const one: ServiceLog = { log, ended: Promise.resolve(), cut: false };
+  const one: ServiceLog = { log, ended: Promise.resolve() };
   logs.push(one);
-  const output: Output = { write: (bytes) => (one.cut ? Promise.resolve() : log.write(bytes)) };
+  const output: Output = { write: (bytes) => (one.cut !== undefined ? Promise.resolve() : log.write(bytes)) };
   const follow = (ended: Promise<number>): void => {
     one.ended = ended;
     onRunning(spec.name, ended);

@@ -31,8 +31,6 @@ export interface StepRun {
   log: StepLog;
   /** Ends the step: the job's stop, a limit. */
   stop: AbortSignal;
-  /** Ends it at once. */
-  kill: AbortSignal;
   startedAt: string;
   /** The try that an earlier worker left running. */
   current: CurrentTry | undefined;
@@ -93,7 +91,7 @@ async function runTry(
     limit === undefined ? undefined : startClock(tryStartedAt + limit - Date.now(), () => clock.abort(timedOut(limit)));
   try {
     if (!adopted) run.keep({ startedAt: run.startedAt, retry, tryStartedAt, offset: log.length(), caches });
-    const started = await startTask(run, retry, { signal, kill: run.kill });
+    const started = await startTask(run, retry, { signal });
     run.onStarted();
     const exit = await followTask(started, log, clock);
     return readExit(exit, signal);

@@ -65,6 +65,22 @@ describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk)
     });
   });
 
+  it('it is what is on the disk: no hole, but what was allotted beyond the end of a file', async () => {
+    const script = 'truncate -s 1T /var/hole; touch /var/file; fallocate -n -l 30M /var/file; echo ready; sleep 1000';
+    await whileRunning(script, BASE_IMAGE, async () => {
+      const use = await job.sandbox.diskUse();
+      expect(use).toBeGreaterThan(30 * MB);
+      expect(use).toBeLessThan(40 * MB);
+    });
+  });
+
+  it('it is a block for each file, also for an empty one: a disk has only so many', async () => {
+    const script = 'mkdir many; cd many; seq 10000 | xargs touch; echo ready; sleep 1000';
+    await whileRunning(script, BASE_IMAGE, async () => {
+      expect(await job.sandbox.diskUse()).toBeGreaterThan(40 * MB);
+    });
+  });
+
   it('it is what a service wrote, and not what the mirror has', async () => {
     const mirror = await contextOf(BASE_IMAGE, []);
     await mkdir(`${mirror.folder}/objects`, { recursive: true });
@@ -101,4 +117,23 @@ describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk)
     await job.close();
     await looking;
   });
+});
+
+it('is not known where so much is open that looking takes too long: then the job is to blame', async () => {
+  const bench = await openEngineBench({ limits: { memory: 3 * 1024 ** 3, cpu: 2, pids: 256 } });
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, BASE_IMAGE);
+  const output = recordOutput();
+  const cancel = new AbortController();
+  // Each process has all of them open.
+  const script = `exec perl -e 'for (1..19000) { open my $f, "<&", STDIN or die $!; push @f, $f } for (1..100) { fork or sleep 1000 }
+    $| = 1; print "ready\\n"; sleep 1000'`;
+  const running = job.sandbox.start(taskOf(script), output, { signal: cancel.signal, graceMs: 0 });
+  await output.until('ready');
+  await expect(job.sandbox.diskUse()).rejects.toThrow('so many files are open');
+  cancel.abort();
+  await running;
+  await job.close();
+  await executor.close();
+  await bench.close();
 });

@@ -52,6 +52,18 @@ describe.each(['docker', 'docker, disk not shared', 'sandbox'])('over %s', (name
     expect(await job.leftovers()).toEqual([]);
   });
 
+  it('ends a service that fills it', async () => {
+    const spec = jobSpec(
+      [
+        stepSpec('until [ -e big ]; do sleep 0.1; done; sleep 100'),
+        stepSpec('size=$(stat -c %s big); sleep 1; [ "$(stat -c %s big)" = "$size" ]', { runsOnStatus: 'always' }),
+      ],
+      { services: [{ name: 'filler', run: `${FILL} big; sleep 0.05; done`, env: {} }] },
+    );
+    const job = runJob(executor, await temporaryFolder(), spec, { defaults: { diskLimit } });
+    expect(await job.outcome()).toEqual([`failed (${WHY})`, 'succeeded']);
+  });
+
   it('ends what is written elsewhere than to the workspace', async () => {
     const place = name === 'sandbox' ? '~/big' : '/var/big';
     const spec = jobSpec([stepSpec(`${FILL} ${place}; sleep 0.05; done`, { name: 'big' })]);

@@ -22,7 +22,7 @@ import { createFilesOwner } from './files-owner.ts';
 import { linkObjects } from './link-objects.ts';
 import { createNestedEngine } from './nested-engine.ts';
 import { withNestedHost } from './nested-socket.ts';
-import { followStep, livesOn, type RunningStep, stopContainer } from './run-step.ts';
+import { followStep, killContainer, livesOn, type RunningStep, stopContainer } from './run-step.ts';
 import { removeSlot, type Slot } from './slot.ts';
 import { followService, openService, type StartedService, untilReady } from './services.ts';
 import { pullFiles, pushFiles, pushFolder } from './volumes.ts';
@@ -196,6 +196,10 @@ export function createJobSandbox(
     }
   }
 
+  function writing(): string[] {
+    return [...running, ...(slot.nestedId === undefined ? [] : [slot.nestedId])];
+  }
+
   function checkOpen(): void {
     closed.signal.throwIfAborted();
   }
@@ -207,10 +211,10 @@ export function createJobSandbox(
 
   async function dispose(): Promise<void> {
     closed.abort(new ImpGemError('sandbox-closed', 'The job is over; it takes no more steps'));
-    await Promise.all([waiting.drop(), nested.close(), Promise.allSettled([...openings, ...measurements])]);
+    await Promise.all([waiting.drop(), nested.close(), Promise.allSettled(openings)]);
     // What runs must not write to a folder that the caller removes next.
-    const writing = [...running, ...(slot.nestedId === undefined ? [] : [slot.nestedId])];
-    await Promise.all(writing.map((id) => stopContainer(parts, id)));
+    await Promise.all(writing().map((id) => stopContainer(parts, id)));
+    await Promise.allSettled(measurements);
     // The engine keeps their output only as long as their containers.
     await Promise.all([...services].map(({ ended, cancelled }) => waitForRest(ended, cancelled)));
     enough.abort();
@@ -242,6 +246,9 @@ export function createJobSandbox(
       const measurement = diskUse(parts, slot, closed.signal);
       measurements.add(measurement);
       return measurement.finally(() => measurements.delete(measurement));
+    },
+    kill: async () => {
+      await Promise.all(writing().map((id) => killContainer(parts, id, closed.signal)));
     },
     dispose: () => (disposal ??= dispose()),
     async detach() {

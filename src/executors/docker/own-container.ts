@@ -37,6 +37,8 @@ export async function runOwnContainer(docker: Docker, work: OwnWork): Promise<Ow
       Labels: labels,
       HostConfig: {
         NetworkMode: 'none',
+        // What works on the engine's host is not to be remapped to another user than that has.
+        UsernsMode: 'host',
         CapDrop: ['ALL'],
         CapAdd: capabilities,
         SecurityOpt: ['no-new-privileges'],
@@ -47,11 +49,13 @@ export async function runOwnContainer(docker: Docker, work: OwnWork): Promise<Ow
   );
   const remove = () => container.remove({ force: true, v: true }).catch(() => undefined); // The reaper finds it by its label.
   const onAbort = () => void remove();
-  signal?.addEventListener('abort', onAbort, { once: true });
   try {
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', onAbort, { once: true });
     return await engineCall(what, async () => {
       const stream = await container.attach({ stream: true, stdout: true, stderr: true });
       const printed = textOf(stream);
+      printed.catch(() => undefined); // Awaited below, unless it does not even start.
       await container.start();
       const [{ StatusCode }, text] = await Promise.all([container.wait() as Promise<{ StatusCode: number }>, printed]);
       return { code: StatusCode, text };

@@ -43,7 +43,7 @@ export async function followStep(
   parts: ExecutorParts,
   step: RunningStep,
   output: Output,
-  { signal, graceMs = GRACE_MS, kill: atOnce }: StartOptions,
+  { signal, graceMs = GRACE_MS }: StartOptions,
 ): Promise<Exit> {
   const { end } = step;
   const over = new AbortController();
@@ -53,9 +53,6 @@ export async function followStep(
   const onCancel = () => void terminate(parts, step.containerId, graceMs, over.signal);
   if (signal.aborted) onCancel();
   else signal.addEventListener('abort', onCancel, { once: true, signal: over.signal });
-  const onKill = () => void kill(parts, step.containerId, over.signal);
-  if (atOnce?.aborted) onKill();
-  else atOnce?.addEventListener('abort', onKill, { once: true, signal: over.signal });
   try {
     const recorded = await takeOutput(parts, step, output, () => (heard = true));
     const code = recorded?.code ?? codeWithoutRecord(end.signal);
@@ -88,7 +85,7 @@ export async function followStep(
       ...(image === undefined ? {} : { image }),
     };
   } catch (error) {
-    if (!livesOn(error)) await kill(parts, step.containerId, end.signal);
+    if (!livesOn(error)) await killContainer(parts, step.containerId, end.signal);
     throw error;
   } finally {
     over.abort();
@@ -128,7 +125,7 @@ async function takeOutput(
   const onSize = (size: number): void => {
     if (size <= logLimit || killed) return;
     killed = true;
-    void kill(parts, step.containerId, ended);
+    void killContainer(parts, step.containerId, ended);
   };
   if (step.log) await followFile({ handle: step.log, path: logPath(step.folder), ended, sink, onSize });
   else
@@ -174,7 +171,7 @@ async function endWithoutScript(
       // Answers when the engine is at work: what it had in hand before is through a moment later.
       if (!(await isRunning(parts, step.containerId)) || !(await waited(SETTLE_MS, over))) return false;
       if (isHeard() || (await hasScript(parts, step))) return false;
-      await kill(parts, step.containerId, step.end.signal);
+      await killContainer(parts, step.containerId, step.end.signal);
       return true;
     } catch {
       // Whoever follows the step hears of it; when the engine answers again, this goes on.
@@ -203,7 +200,7 @@ async function hasScript({ docker }: ExecutorParts, step: RunningStep): Promise<
 
 /** Ends what is left in the container, and gives what the engine knows of its end only then. */
 export async function stopContainer(parts: ExecutorParts, id: string): Promise<{ outOfMemory: boolean }> {
-  await kill(parts, id);
+  await killContainer(parts, id);
   try {
     const container = parts.docker.getContainer(id);
     await container.wait();
@@ -216,7 +213,7 @@ export async function stopContainer(parts: ExecutorParts, id: string): Promise<{
 
 /** TERM to every process, KILL when the step is not over after `graceMs`. */
 async function terminate(parts: ExecutorParts, id: string, graceMs: number, over: AbortSignal): Promise<void> {
-  const timer = setTimeout(() => void kill(parts, id, over), graceMs);
+  const timer = setTimeout(() => void killContainer(parts, id, over), graceMs);
   over.addEventListener('abort', () => clearTimeout(timer), { once: true });
   try {
     const exec = await parts.docker.getContainer(id).exec({ Cmd: [...TERMINATE_ALL] });
@@ -229,7 +226,7 @@ async function terminate(parts: ExecutorParts, id: string, graceMs: number, over
 const KILL_AGAIN_MS = 500;
 
 /** KILL, and again while the engine cannot take it, until `over`; absent: once. */
-async function kill(parts: ExecutorParts, id: string, over?: AbortSignal): Promise<void> {
+export async function killContainer(parts: ExecutorParts, id: string, over?: AbortSignal): Promise<void> {
   for (;;) {
     try {
       await parts.docker.getContainer(id).kill({ signal: 'SIGKILL' });

@@ -45,7 +45,7 @@ export interface FakeScript {
 }
 
 export type FakeCall =
-  | { call: 'prepare' | 'adopt' | 'push' | 'pull' | 'dispose' | 'detach'; owner: JobOwner }
+  | { call: 'prepare' | 'adopt' | 'push' | 'pull' | 'kill' | 'dispose' | 'detach'; owner: JobOwner }
   | { call: 'start'; owner: JobOwner; task: Task }
   | { call: 'end'; owner: JobOwner; task: string; code: number }
   | { call: 'resume'; owner: JobOwner; task: string }
@@ -100,7 +100,7 @@ function createJob(script: FakeScript, job: JobContext, calls: FakeCall[]): Fake
       running.delete(playing);
     }
   };
-  const record = (call: 'push' | 'pull' | 'dispose' | 'detach'): Promise<void> => {
+  const record = (call: 'push' | 'pull' | 'kill' | 'dispose' | 'detach'): Promise<void> => {
     calls.push({ call, owner });
     return Promise.resolve();
   };
@@ -123,6 +123,8 @@ function createJob(script: FakeScript, job: JobContext, calls: FakeCall[]): Fake
     push: () => record('push'),
     pull: () => record('pull'),
     diskUse: () => Promise.resolve(script.diskUse?.(job) ?? 0),
+    // A task that is cancelled ends at once.
+    kill: () => record('kill'),
     detach: () => record('detach'),
     dispose: async () => {
       await record('dispose');

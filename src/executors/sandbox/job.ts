@@ -23,6 +23,8 @@ export function createJobSandbox(
   const disposed = new AbortController();
   // Any number of steps may run at once.
   setMaxListeners(0, disposed.signal);
+  // Aborted to end what runs now; another one is for what starts then.
+  let killed = new AbortController();
   const running = new Set<Promise<unknown>>();
   const services: string[] = [];
   const noted = new Set<string>();
@@ -35,8 +37,6 @@ export function createJobSandbox(
     running.add(over);
     void over.then(() => running.delete(over));
   };
-  const killOf = ({ kill }: StartOptions): AbortSignal =>
-    kill === undefined ? disposed.signal : AbortSignal.any([kill, disposed.signal]);
   const ignoreImage = (image: string | undefined): void => {
     if (image === undefined || noted.has(image)) return;
     noted.add(image);
@@ -48,7 +48,10 @@ export function createJobSandbox(
 
   const run = async (task: StepTask, output: Output, options: StartOptions): Promise<Exit> => {
     const hosts = services.length === 0 ? undefined : join(job.folder, 'hosts');
-    const result = runStep({ host, job, hosts, network }, task, output, { ...options, kill: killOf(options) });
+    const result = runStep({ host, job, hosts, network }, task, output, {
+      ...options,
+      kill: AbortSignal.any([disposed.signal, killed.signal]),
+    });
     track(result);
     const { cleaned, exit } = await result;
     track(cleaned.catch((error: unknown) => job.note(`could not clean up after a step: ${messageOf(error)}`)));
@@ -128,6 +131,12 @@ export function createJobSandbox(
     expect: () => undefined,
     push: () => Promise.resolve(),
     pull: () => Promise.resolve(),
+    kill: () => {
+      const ended = killed;
+      killed = new AbortController();
+      ended.abort();
+      return Promise.resolve();
+    },
     // A step's /tmp is memory.
     diskUse: () => diskUse([join(job.folder, 'workspace'), join(job.folder, 'home')], disposed.signal),
     detach: () => Promise.resolve(),
