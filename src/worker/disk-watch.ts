@@ -1,6 +1,6 @@
 /** Looks now and then at the disk that a job takes, and ends what fills it. */
 import { statfs } from 'node:fs/promises';
-import { InputError } from '../errors.ts';
+import { InputError, messageOf } from '../errors.ts';
 import { formatSize } from './step-rules.ts';
 import { pause, type Stop } from './stop.ts';
 
@@ -79,7 +79,8 @@ async function watch({ limit, use, folder, onOver, onFault }: DiskWatchOptions, 
     } catch (error) {
       if (closed.aborted) return;
       faults += 1;
-      if (error instanceof InputError) onOver({ state: 'failed', reason: error.message });
+      over = error instanceof InputError;
+      if (over) onOver({ state: 'failed', reason: messageOf(error) });
       else if (faults === TELLING_FAULTS) onFault(error);
     }
     lookedAt = performance.now();
