@@ -49,6 +49,12 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Variables that some shells refuse to have assigned; `env` passes them all the same. */
 const READ_ONLY = new Set(['UID', 'EUID', 'PPID', 'BASHOPTS', 'SHELLOPTS', 'BASH_VERSINFO', 'OPTIND']);
 
+/**
+ * The container ends when its stdin closes or it is removed: for the end of one the engine takes milliseconds of all
+ * processors, and the next step begins just then.
+ */
+const REST = 'while read -r line; do :; done; exit';
+
 /** The commands that run `task`, for the stdin of the entry process. */
 export function renderCommands(task: Task, nonce: string, entry: Entry): string {
   // The PATH of the image stands unless the task has its own.
@@ -62,7 +68,7 @@ export function renderCommands(task: Task, nonce: string, entry: Entry): string 
   const wrapper =
     odd.length > 0 ? `env PATH="$2" ${odd.map(([name, value]) => quote(`${name}=${value}`)).join(' ')} ` : '';
   const finish = (code: string) =>
-    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' "$code" "$(($# - ${entry.processes}))"; exit`;
+    `code=${code}; set -- /proc/[0-9]*; printf '${endRecordFormat(nonce)}' "$code" "$(($# - ${entry.processes}))"; ${REST}`;
   return [
     '{',
     // A handler, not "ignore": a child gets the default back, and the script is meant to feel it.

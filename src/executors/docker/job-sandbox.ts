@@ -192,7 +192,7 @@ export function createJobSandbox(
       if (isOpen() && over) {
         slot.containers.delete(containerId);
         void parts.removal.container(containerId);
-      }
+      } else step.stdio?.end();
     }
   }
 

@@ -27,8 +27,8 @@ export interface RunningStep {
   nonce: string;
   /** Its output as a file on our disk; absent where the engine keeps it. */
   log?: FileHandle;
-  /** Its output as it comes, framed by the engine; absent when an earlier worker began the step. */
-  stdio?: NodeJS.ReadableStream;
+  /** Output comes, framed by the engine, where it is no file; the end of its stdin ends the rest of it. Absent when an earlier worker began the step. */
+  stdio?: NodeJS.ReadWriteStream;
   /** Its step folder on our disk. */
   folder: string;
   end: WatchedEnd;

@@ -151,7 +151,7 @@ export async function letGo(step: WaitingStep): Promise<void> {
   await step.log?.close();
 }
 
-/** The turn has come: hands the commands over. From here the container runs on by itself. */
+/** The turn has come: hands the commands over. From here the container runs on by itself, and rests when the step is over. */
 export function handOver(slot: Slot, step: WaitingStep, task: Task): void {
-  step.stdio.end(renderCommands(task, step.nonce, entryOf(slot)));
+  step.stdio.write(renderCommands(task, step.nonce, entryOf(slot)));
 }
