@@ -90,7 +90,8 @@ export async function followStep(
   } finally {
     over.abort();
     end.forget();
-    await step.log?.close();
+    // Not awaited: the next step need not wait for it.
+    step.log?.close().catch(() => undefined);
   }
 }
 
