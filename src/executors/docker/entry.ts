@@ -50,8 +50,8 @@ const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const READ_ONLY = new Set(['UID', 'EUID', 'PPID', 'BASHOPTS', 'SHELLOPTS', 'BASH_VERSINFO', 'OPTIND']);
 
 /**
- * The container ends when its stdin closes or it is removed: for the end of one the engine takes milliseconds of all
- * processors, and the next step begins just then.
+ * It ends when its stdin does, or by force: for the end of a container the engine takes milliseconds of all processors, in
+ * which the next step would begin.
  */
 const REST = 'while read -r line; do :; done; exit';
 

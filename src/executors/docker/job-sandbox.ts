@@ -74,6 +74,7 @@ export function createJobSandbox(
     const digest = parts.images.seen(step.needs.image)?.digest;
     const image = digest === undefined ? {} : { image: digest };
     recordStarted(job.folder, { task: task.id, containerId, number, nonce, ...image });
+    parts.starts.stepBegins();
     handOver(slot, step, task.docker ? withNestedHost(task) : task);
     return follow({ ...step, ...image, folder: stepFolder(slot, number) }, output, options);
   }
@@ -191,7 +192,7 @@ export function createJobSandbox(
       steps.delete(containerId);
       if (isOpen() && over) {
         slot.containers.delete(containerId);
-        void parts.removal.container(containerId);
+        void parts.removal.container(containerId, () => step.stdio?.end());
       } else step.stdio?.end();
     }
   }

@@ -1,9 +1,11 @@
 /** Removes containers and networks in the background: in order, one at a time, and not while others are being started. */
 import type Docker from 'dockerode';
+import { setTimeout as delay } from 'node:timers/promises';
 import { engineError, isGone, isUnreachable, statusOf } from './engine.ts';
 
 export interface Removal {
-  container(id: string): Promise<void>;
+  /** `letEnd`: asks it to end by itself, which is less work for the engine than killing it. */
+  container(id: string, letEnd?: () => void): Promise<void>;
   volume(name: string): Promise<void>;
   /** After all removals asked for before it. */
   network(id: string): Promise<void>;
@@ -15,8 +17,10 @@ export interface Removal {
   idle(): Promise<void>;
 }
 
-/** So many may wait; then removals go on beside starts. */
-const PATIENCE = 24;
+/** So many may wait, each with a process or two that rest; then removals go on beside starts. */
+const PATIENCE = 12;
+/** To end by itself. */
+const GRACE_MS = 1000;
 
 /** `quiet`: settles when nothing more urgent is going on. `onError` hears of what could not be removed. */
 export function createRemoval(docker: Docker, quiet: () => Promise<void>, onError: (error: Error) => void): Removal {
@@ -49,14 +53,25 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
   }
 
   /** Needs nothing else to be gone before. */
-  function addContainer(id: string): Promise<void> {
+  function addContainer(id: string, letEnd?: () => void): Promise<void> {
     const what = `container ${id}`;
-    const call = (): Promise<unknown> => docker.getContainer(id).remove({ force: true, v: true });
+    const call = (): Promise<unknown> => removeContainer(id, letEnd);
     if (!hurries) return add(what, call);
     waiting++;
     const gone = remove(what, call);
     chain = Promise.all([chain, gone]).then(() => undefined);
     return gone;
+  }
+
+  async function removeContainer(id: string, letEnd?: () => void): Promise<void> {
+    const container = docker.getContainer(id);
+    if (letEnd) {
+      letEnd();
+      const enough = new AbortController();
+      await Promise.race([container.wait(), hurry, delay(GRACE_MS, undefined, { signal: enough.signal })]);
+      enough.abort();
+    }
+    await container.remove({ force: true, v: true });
   }
 
   return {

@@ -3,8 +3,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** Starts of containers: a few at a time, in the order asked. What can wait (removals, warming up) asks when it is quiet. */
 export interface StartQueue {
   run<T>(work: () => Promise<T>): Promise<T>;
-  /** Settles when nothing is starting or waiting to, and was not for `ms` (default 0). */
-  quiet(ms?: number): Promise<void>;
+  /** A step gets its script: for who waits until it is quiet that counts as a start. */
+  stepBegins(): void;
+  /** Settles when nothing is starting or waiting to, and was not for `ms` (default 0): then after `atMost` ms of waiting at the latest. */
+  quiet(ms?: number, atMost?: number): Promise<void>;
 }
 
 /** More at once make each of them slower, the one that is waited for included. */
@@ -39,12 +41,16 @@ export function createStartQueue(): StartQueue {
         next();
       }
     },
-    async quiet(ms = 0) {
+    stepBegins() {
+      begun++;
+    },
+    async quiet(ms = 0, atMost = Infinity) {
+      const until = performance.now() + atMost;
       for (;;) {
         if (running > 0) await new Promise<void>((resolve) => listeners.push(resolve));
         const before = begun;
         if (ms > 0) await delay(ms);
-        if (ms === 0 || (running === 0 && begun === before)) return;
+        if (ms === 0 || (running === 0 && begun === before) || performance.now() >= until) return;
       }
     },
   };

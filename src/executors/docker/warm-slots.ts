@@ -54,8 +54,10 @@ export interface WarmSlots {
 const BARE = undefined;
 /** Containers that wait in a warm slot: the first steps of a job. */
 const WAITING = 3;
-/** The starts of a job's short steps have pauses, in which a slot in the making would slow the next of them. */
+/** A job's short steps have pauses, in which a slot in the making would slow the next of them: so one is made beside a longer step. */
 const QUIET_MS = 150;
+/** Where short steps never end, the next job is not to miss its slot for ever. */
+const PATIENCE_MS = 10_000;
 
 const FIRST_STEP: UpcomingTask = { id: 'warm', shell: 'bash', network: 'default', limits: {}, docker: false };
 
@@ -88,7 +90,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 
   /** One container more: for all slots the first before any gets its second. False when nothing is missing. */
   async function addOne(): Promise<boolean> {
-    await parts.starts.quiet(QUIET_MS);
+    await parts.starts.quiet(QUIET_MS, PATIENCE_MS);
     if (isClosed()) return false;
     const stale = ready.find((warm) => !isUsable(warm) || isSurplus(warm.image));
     const missing = images.find((image) => countOf(image, imagesOf(ready)) < countOf(image, images));
