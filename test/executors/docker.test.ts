@@ -49,6 +49,32 @@ it('keeps the variables of a step off the disk, and out of what the engine tells
   await executor.close();
 });
 
+it('has the container of a step that is over rest while the next one begins, then end by itself, and removes it', async () => {
+  const executor = await createDockerExecutor(bench.options);
+  const job = await openJob(executor, BASE_IMAGE);
+  const [first, second] = [taskOf('exit 0'), taskOf('until [ -e go ]; do sleep 0.02; done')];
+  const options = { signal: new AbortController().signal };
+  const since = String(Math.floor(Date.now() / 1000));
+  job.sandbox.expect([first]);
+  await job.sandbox.start(first, recordOutput(), options);
+  const label = (name: string, value: string) => ['--filter', `label=dev.impgem.${name}=${value}`];
+  const mine = [...label('instance', bench.options.instance), ...label('step', first.id)];
+  const running = job.sandbox.start(second, recordOutput(), options);
+  const wanted = ['kill', 'die', 'destroy'].flatMap((name) => ['--filter', `event=${name}`]);
+  const format = ['--format', '{{.Action}} {{.Actor.Attributes.exitCode}}'];
+  const events = execa('docker', ['events', '--since', since, ...wanted, ...mine, ...format], { reject: false });
+  let told = '';
+  for await (const line of events) {
+    told += `${line}\n`;
+    if (line.startsWith('destroy')) events.kill();
+  }
+  expect(told).toMatch(/^die 0\ndestroy/);
+  await writeFile(join(job.context.folder, 'workspace/go'), '');
+  expect(await running).toMatchObject({ code: 0 });
+  await job.close();
+  await executor.close();
+});
+
 it.each([
   ['elsewhere on the PATH of its image', 'mv /usr/bin/bash /usr/local/bin/bash', { code: 0 }, 'bash sub dir\n'],
   ['missing', 'rm /usr/bin/bash', { code: 127 }, 'This image has no bash: use "shell: sh" for this step\n'],

@@ -5,7 +5,7 @@ export interface StartQueue {
   run<T>(work: () => Promise<T>): Promise<T>;
   /** A step gets its script: for who waits until it is quiet that counts as a start. */
   stepBegins(): void;
-  /** Settles when nothing is starting or waiting to, and was not for `ms` (default 0): then after `atMost` ms of waiting at the latest. */
+  /** Settles when nothing is starting or waiting to, and was not for `ms` (default 0). Where that never comes, after `atMost` ms, unless one starts just then. */
   quiet(ms?: number, atMost?: number): Promise<void>;
 }
 
