@@ -1,7 +1,11 @@
 /** Frames of the engine's stream, however they were cut on their way. */
 import { Readable } from 'node:stream';
-import { expect, it } from 'vitest';
-import { payloadsOf } from '../../src/executors/docker/engine-log.ts';
+import { expect, it, onTestFinished } from 'vitest';
+import { execa } from 'execa';
+import { connectEngine } from '../../src/executors/docker/engine.ts';
+import { followEngineLog, payloadsOf } from '../../src/executors/docker/engine-log.ts';
+import type { ExecutorParts } from '../../src/executors/docker/parts.ts';
+import { BASE_IMAGE, startDockerEngine } from '../support/docker-engine.ts';
 
 function frame(text: string): Buffer {
   const header = Buffer.alloc(8);
@@ -30,4 +34,33 @@ it('loses nothing where a frame was cut', async () => {
   ).toEqual(['l', lines.join('').slice(1, -3), '99\n']);
   const bytes = Array.from(stream, (byte) => Buffer.from([byte]));
   expect((await read(bytes)).join('')).toBe(lines.join(''));
+});
+
+it.each([
+  ['fits', 1000, '1000\n'],
+  ['was overrun', 2_000_000, { code: 'service-output-left-out', message: expect.stringContaining('512 MiB') }],
+])('of a container whose log %s says whether all was taken', async (_, count, expected) => {
+  await startDockerEngine();
+  const small = ['--log-driver=local', '--log-opt=max-size=1m', '--log-opt=max-file=1', '--log-opt=compress=false'];
+  const script = `seq 1 ${count}; sleep 1; printf end`;
+  const { stdout: id } = await execa('docker', ['run', '-d', ...small, BASE_IMAGE, 'sh', '-c', script]);
+  onTestFinished(async () => {
+    await execa('docker', ['rm', '-f', id]);
+  });
+  const engine = await connectEngine({});
+  const ended = new AbortController();
+  const parts = { docker: engine.docker, events: { look: () => Promise.resolve(true) } } as unknown as ExecutorParts;
+  const take = async (): Promise<string> => {
+    let text = '';
+    for await (const bytes of followEngineLog(parts, id, ended.signal, undefined, new AbortController().signal)) {
+      // Slow: the container has ended when this goes on.
+      if (text === '') await execa('docker', ['wait', id]);
+      ended.abort();
+      text += bytes.toString();
+    }
+    return text;
+  };
+  if (typeof expected === 'string') expect((await take()).slice(-8)).toBe(`${expected}end`);
+  else await expect(take()).rejects.toMatchObject(expected);
+  engine.close();
 });

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import { overrun } from '../rest-of-output.ts';
 import { engineError, isGone, isUnreachable } from './engine.ts';
 import type { ExecutorParts } from './parts.ts';
 
@@ -24,6 +25,7 @@ export async function* followEngineLog(
   const open = () => container.logs({ ...asked, follow: true });
   let taken = 0;
   let line = 0; // Bytes taken of a line that is not finished.
+  let recent: Buffer = Buffer.alloc(0);
   for (let attached = first; ; attached = undefined) {
     let whole = false;
     try {
@@ -34,6 +36,7 @@ export async function* followEngineLog(
         if (fresh.length === 0) continue;
         taken += fresh.length;
         line = lengthOfLine(line, fresh);
+        recent = Buffer.concat([recent, fresh.subarray(-RECENT)]).subarray(-RECENT);
         yield fresh;
         if (stop?.aborted) return;
       }
@@ -54,7 +57,11 @@ export async function* followEngineLog(
   try {
     const tail = taken <= SMALL ? {} : { tail: LAST_PIECES };
     const known = await wholeOf(Readable.from([await container.logs({ ...asked, ...tail, follow: false })]));
-    const rest = taken <= SMALL ? known.subarray(taken) : known.subarray(known.lastIndexOf(NEWLINE) + 1 + line);
+    const at = taken <= SMALL ? taken : known.lastIndexOf(NEWLINE) + 1 + line;
+    // Of a last line that is longer than what was read again nobody can say.
+    const comparable = stop !== undefined && (taken <= SMALL || at <= known.length);
+    if (comparable && !endsAlike(known.subarray(0, at), recent)) throw overrun('512 MiB');
+    const rest = known.subarray(at);
     if (rest.length > 0) yield rest;
   } catch (error) {
     if (!stop?.aborted && !isGone(error)) throw engineError(error, 'read the last output of a container');
@@ -63,8 +70,15 @@ export async function* followEngineLog(
 
 /** So much output is read again from its beginning when a container has ended; of more, only the last line. */
 const SMALL = 1024 * 1024;
+/** Bytes of what was taken last that must stand in the log at its end; else the engine began it anew before they were. */
+const RECENT = 1024;
 /** The engine cuts a long line at 16 KiB. */
 const LAST_PIECES = 64;
+
+function endsAlike(a: Buffer, b: Buffer): boolean {
+  const length = Math.min(a.length, b.length);
+  return a.subarray(a.length - length).equals(b.subarray(b.length - length));
+}
 
 function lengthOfLine(before: number, bytes: Buffer): number {
   const newline = bytes.lastIndexOf(NEWLINE);
