@@ -17,6 +17,9 @@ export const CAPABILITIES = [
   'SETUID',
 ];
 
+/** How an engine keeps output: `local` where it can. Podman cannot, and takes the name of the other. */
+export type KeptLog = 'local' | 'json-file';
+
 export interface ContainerSpec {
   image: string;
   /** Absent: the image's own command. */
@@ -35,8 +38,8 @@ export interface ContainerSpec {
   binds: string[];
   stdin: boolean;
   /** `none`: the output leaves by another way. */
-  log: 'none' | 'local';
-  /** Bytes that the engine keeps of a `local` log. */
+  log: 'none' | KeptLog;
+  /** Bytes that the engine keeps of a log. */
   logLimit?: number;
   user?: string;
 }
@@ -69,7 +72,7 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
     HostConfig: {
       NetworkMode: spec.network,
       Binds: spec.binds,
-      LogConfig: spec.log === 'none' ? { Type: 'none', Config: {} } : keptLog(spec.logLimit ?? SERVICE_LOG_LIMIT),
+      LogConfig: spec.log === 'none' ? { Type: 'none', Config: {} } : keptLog(spec.log, spec.logLimit ?? SERVICE_LOG_LIMIT),
       CapDrop: ['ALL'],
       CapAdd: CAPABILITIES,
       SecurityOpt: ['no-new-privileges'],
@@ -82,8 +85,8 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
 }
 
 /** One file: with more, the first bytes would go when it is full, and a reader could not begin there. */
-function keptLog(bytes: number): { Type: string; Config: Record<string, string> } {
-  return { Type: 'local', Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
+export function keptLog(type: KeptLog, bytes: number): { Type: string; Config: Record<string, string> } {
+  return { Type: type, Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
 }
 
 export interface MountedFolders {

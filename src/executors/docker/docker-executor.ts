@@ -34,7 +34,7 @@ const ANSWER_MS = 2000;
 export async function createDockerExecutor(asked: DockerOptions): Promise<Executor> {
   const engine = await connectEngine(asked);
   const { docker } = engine;
-  const { NCPU } = await engineCall('use the Docker engine', () => docker.info() as Promise<{ NCPU?: number }>);
+  const { NCPU, Plugins } = await engineCall('use the Docker engine', () => docker.info() as Promise<EngineInfo>);
   // It refuses every container that may use more cores than it has.
   const cpu = Math.min(asked.limits.cpu, NCPU === undefined || NCPU < 1 ? Infinity : NCPU);
   const options = { ...asked, limits: { ...asked.limits, cpu } };
@@ -63,6 +63,7 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
     images,
     ownImage,
     rules,
+    keptLog: Plugins?.Log?.includes('local') ? 'local' : 'json-file',
     sharesDisk,
     users: new Map(),
   };
@@ -145,6 +146,11 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
       engine.close();
     },
   };
+}
+
+interface EngineInfo {
+  NCPU?: number;
+  Plugins?: { Log?: string[] | null };
 }
 
 /** Whoever awaits it hears of a failure; nobody need. */

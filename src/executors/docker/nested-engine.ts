@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { ImpGemError, InfrastructureError } from '../../errors.ts';
 import type { JobContext } from '../executor.ts';
-import { bindsOf } from './container-spec.ts';
+import { bindsOf, keptLog } from './container-spec.ts';
 import { engineCall, statusOf } from './engine.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { payloadsOf } from './engine-log.ts';
@@ -34,6 +34,7 @@ export interface NestedEngine {
 const ALIAS = 'docker';
 const READY_MS = 60_000;
 const LAST_WORDS = 10;
+const LOG_LIMIT = 10 * 1024 * 1024;
 /** Of tryUntil. */
 const GAVE_UP = 1;
 
@@ -121,7 +122,7 @@ async function createContainer(parts: ExecutorParts, slot: Slot, { image, rights
         ...rights,
         NetworkMode: network,
         Binds: [...files, socket, `${images}:/var/lib/docker`, ...(rights.Binds ?? [])],
-        LogConfig: { Type: 'local', Config: { 'max-size': '10m', 'max-file': '1', compress: 'false' } },
+        LogConfig: keptLog(parts.keptLog, LOG_LIMIT),
         IpcMode: 'private',
         // Its containers are within these as well.
         Memory: memory,

@@ -67,7 +67,7 @@ export async function openService(
         // The files of the job are the pipeline's: an image's own command, such as Redis's, may take what it finds for its own.
         binds: service.run === undefined ? [] : bindsOf(files),
         stdin: false,
-        log: 'local',
+        log: parts.keptLog,
         ...(user === undefined ? {} : { user }),
       }),
     ),

@@ -6,6 +6,7 @@ import type { Limits } from '../../runs/plan.ts';
 import { type ImpGemError, InputError } from '../../errors.ts';
 import type { Task, UpcomingTask } from '../executor.ts';
 import { capLimits } from '../limits.ts';
+import { attachInput } from './attach.ts';
 import { bindsOf, containerOptions, type MountedFolders } from './container-spec.ts';
 import { type Entry, ENTRY_TO_ENGINE, ENTRY_TO_FILE, renderCommands } from './entry.ts';
 import { engineCall, engineError, sentenceOf } from './engine.ts';
@@ -92,7 +93,7 @@ async function startContainer(
         limits: needs.limits,
         binds: [...bindsOf(slot.volumes ?? sharedFolders(slot, folder)), ...nested],
         stdin: true,
-        log: slot.volumes ? 'local' : 'none',
+        log: slot.volumes ? parts.keptLog : 'none',
         logLimit: options.logLimit + 1024 * 1024,
         ...(options.runAs === undefined ? {} : { user: options.runAs }),
       }),
@@ -104,7 +105,7 @@ async function startContainer(
     await engineCall('prepare a container', async () => container.putArchive(await packStepFolders(), { path: '/' }));
   const out = slot.volumes !== undefined;
   const stdio = await engineCall('attach to a container', () =>
-    container.attach({ stream: true, stdin: true, stdout: out, stderr: out, hijack: true }),
+    attachInput(docker, container.id, out),
   );
   stdio.on('error', () => undefined); // The container may end before it is its turn; its end tells more than a broken pipe.
   if (!out) stdio.resume();
