@@ -24,6 +24,8 @@ export interface EngineEvents {
 }
 
 const RECONNECT_MS = 500;
+/** Podman takes its own names for them alone, and gives `die` for the first. */
+const ENDS = ['die', 'destroy', 'died', 'remove'];
 
 /** `onConnect`: the engine answers, at first or again. */
 export function createEngineEvents(docker: Docker, label: string, onConnect: () => void): EngineEvents {
@@ -36,7 +38,7 @@ export function createEngineEvents(docker: Docker, label: string, onConnect: () 
     while (!isClosed()) {
       try {
         open = await docker.getEvents({
-          filters: { type: ['container'], event: ['die', 'destroy'], label: [label] },
+          filters: { type: ['container'], event: ENDS, label: [label] },
         });
         if (isClosed()) hangUp(open);
         onConnect();

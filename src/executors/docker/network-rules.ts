@@ -14,12 +14,20 @@ export const BRIDGE_PREFIX = 'ig';
 const LINK_LOCAL = '169.254.0.0/16';
 /** Exit code of the script. */
 const NO_FILTER = 77;
+/** Where rules stay in front of the engine's own. Podman has no chain for them. */
+const CHAIN: Record<EngineName, string> = { Docker: 'DOCKER-USER', Podman: 'FORWARD' };
+/** Podman's names are known to a program on its host, which listens at the bridge's own address. */
+const NAMES = ['udp', 'tcp'].map(
+  (protocol) => `-p ${protocol} --dport 53 -m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT`,
+);
+/** Of containers that are not ours: from these Podman keeps nobody, as it does from other jobs. */
+const PODMAN_BRIDGES = ['podman+', 'cni-podman+'];
 const CIDR = /^[0-9a-fA-F.:]+(\/\d{1,3})?$/;
 
 export interface NetworkRules {
   /**
    * Sets the rules once. Gives a sentence of what does not hold where the engine can have no rules of ours (rootless,
-   * Podman, no packet filter). Rejects `network-rules` when it can, and they could not be set.
+   * no packet filter). Rejects `network-rules` when it can, and they could not be set.
    */
   ensure(): Promise<string | undefined>;
   /** Why the last try failed, undefined if it did not: then another is under way. */
@@ -47,25 +55,26 @@ export function createNetworkRules(
 ): NetworkRules {
   let set: Promise<string | undefined> | undefined;
   let fault: string | undefined;
-  const script = renderRules(blocked);
+  // An operator's mistake is one before any engine is asked.
+  renderRules(blocked);
 
   async function apply(): Promise<string | undefined> {
+    const kind = await kindOf(docker);
     try {
       const { code, text } = await runOwnContainer(docker, {
         what: 'set network rules',
         image: await image(),
-        command: ['chroot', '/engine', '/bin/sh', '-c', script],
+        command: ['chroot', '/engine', '/bin/sh', '-c', renderRules(blocked, kind.name)],
         labels,
         capabilities: ['NET_ADMIN', 'NET_RAW', 'SYS_CHROOT'],
         host: { NetworkMode: 'host', Binds: ['/:/engine'] },
       });
       if (code === 0) return undefined;
-      if (code === NO_FILTER) return caveat('the engine has no packet filter of its own (chain DOCKER-USER)');
+      if (code === NO_FILTER) return caveat(`the engine has no packet filter of its own (chain ${CHAIN[kind.name]})`);
       throw new InfrastructureError('network-rules', text.trim().slice(0, 300));
     } catch (error) {
       if (isUnreachable(error)) throw error;
-      const kind = await kindWithoutFilter(docker);
-      if (kind !== undefined) return caveat(`rules of its packet filter cannot be set with ${kind}`);
+      if (kind.rootless) return caveat('rules of its packet filter cannot be set with a rootless engine');
       throw new InfrastructureError(
         'network-rules',
         `No job is run, because its steps could not be kept from the engine's host by a container of IMPGEM_IMAGE: ${messageOf(error)}`,
@@ -106,25 +115,35 @@ export function createNetworkRules(
 
 const caveat = (why: string): string => `steps may reach services of the engine's host: ${why}`;
 
-/** Engines that keep jobs apart in ways of their own. */
-async function kindWithoutFilter(docker: Docker): Promise<string | undefined> {
+type EngineName = 'Docker' | 'Podman';
+
+interface EngineKind {
+  name: EngineName;
+  rootless: boolean;
+}
+
+async function kindOf(docker: Docker): Promise<EngineKind> {
   const [info, version] = (await engineCall('ask what kind of engine it is', () =>
     Promise.all([docker.info(), docker.version()]),
   )) as [{ SecurityOptions?: string[] | null }, { Components?: { Name: string }[] }];
-  if (version.Components?.some(({ Name }) => Name.startsWith('Podman'))) return 'Podman';
-  return info.SecurityOptions?.some((option) => option.includes('rootless')) ? 'a rootless engine' : undefined;
+  return {
+    name: version.Components?.some(({ Name }) => Name.startsWith('Podman')) ? 'Podman' : 'Docker',
+    rootless: info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false,
+  };
 }
 
 /**
  * Each rule is put in once, at the top; a rule that is there already is left alone. Of several programs for packet filters
  * (old and new tables are apart in the kernel) the engine uses one: the one that knows a chain of the engine's.
  */
-export function renderRules(blockedNetworks: string[]): string {
+export function renderRules(blockedNetworks: string[], engine: EngineName = 'Docker'): string {
   const blocked = [LINK_LOCAL, ...blockedNetworks];
   for (const network of blocked)
     if (!CIDR.test(network))
       throw new InfrastructureError('network-rules', `"${network}" is not a network such as 10.0.0.0/8`);
   const bridge = `-i ${BRIDGE_PREFIX}+`;
+  const chain = CHAIN[engine];
+  const podman = engine === 'Podman';
   const v4 = blocked.filter((network) => !network.includes(':'));
   const v6 = ['fe80::/10', ...blocked.filter((network) => network.includes(':'))];
   return [
@@ -133,17 +152,19 @@ export function renderRules(blockedNetworks: string[]): string {
     // The engine takes its chains out and puts them back for each network that it makes: for a moment nothing is refused, and
     // between jobs nothing kept apart. What passes then ends here, behind its rules; before them where there is no such table.
     'guard() { put "$filter" FORWARD "-t security $1 -j DROP" 2>/dev/null || put "$filter" FORWARD "-t mangle $1 -j DROP"; }',
-    'has_chain() { "$1" -w -n -L DOCKER-USER >/dev/null 2>&1; }',
+    `has_chain() { "$1" -w -n -L ${chain} >/dev/null 2>&1; }`,
     'filter=',
     'for each in iptables iptables-legacy iptables-nft; do has_chain "$each" && filter=$each && break; done',
     // Without that chain there is still the way to the host itself.
     `[ -n "$filter" ] || { command -v iptables >/dev/null || exit ${NO_FILTER}; filter=iptables; }`,
     'set -e',
     `put "$filter" INPUT '${bridge} -m conntrack ! --ctstate ESTABLISHED,RELATED -j REJECT'`,
+    ...(podman ? NAMES.map((rule) => `put "$filter" INPUT '${bridge} ${rule}'`) : []),
     `has_chain "$filter" || exit ${NO_FILTER}`,
-    ...v4.map((network) => `put "$filter" DOCKER-USER '${bridge} -d ${network} -j REJECT'`),
+    ...v4.map((network) => `put "$filter" ${chain} '${bridge} -d ${network} -j REJECT'`),
     ...v4.map((network) => `guard '${bridge} -d ${network}'`),
     `guard '${bridge} -o ${BRIDGE_PREFIX}+ -m physdev ! --physdev-is-bridged' || true`,
+    ...(podman ? PODMAN_BRIDGES.map((name) => `guard '${bridge} -o ${name}'`) : []),
     // Jobs' networks have no IPv6 unless the engine gives it to all; then its chains may have other names.
     'filter=ip6${filter#ip}',
     'command -v "$filter" >/dev/null || exit 0',

@@ -25,6 +25,10 @@ export interface Capabilities {
   blocksOnOutput: boolean;
   /** No file of /proc can even be opened for writing; otherwise only those that do something cannot. */
   sealsProc: boolean;
+  /** Variables that every process has from the engine, whatever we say. */
+  engineVariables?: Record<string, string>;
+  /** The engine does not say that a step was killed for memory. */
+  silentOnMemory?: true;
 }
 
 /** One executor under test. */

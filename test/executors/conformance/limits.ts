@@ -9,7 +9,8 @@ export function describeLimits(bench: Bench): void {
     const job = await bench.job();
     // tail keeps the last line, which has no end.
     const ran = await job.run('head -c 300M /dev/zero | tail -n 1 > /dev/null', { limits: { memory: 64 * MIB } });
-    expect(ran.exit).toMatchObject({ code: 137, reason: 'out of memory' });
+    expect(ran.exit.code).toBe(137);
+    expect(ran.exit.reason).toBe(bench.can.silentOnMemory ? undefined : 'out of memory');
   });
 
   it('says nothing of memory when a step is killed otherwise', async () => {
