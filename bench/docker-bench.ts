@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { containerOptions } from '../src/executors/docker/container-spec.ts';
 import { createDockerExecutor } from '../src/executors/docker/docker-executor.ts';
+import { askKind, type EngineKind } from '../src/executors/docker/engine-kind.ts';
 import { connectEngine } from '../src/executors/docker/engine.ts';
 import type { Executor, JobSandbox, Task } from '../src/executors/executor.ts';
 
@@ -64,7 +65,7 @@ export async function openDockerBench(warmSlots = 1): Promise<DockerBench> {
       const filters = { label: [`dev.impgem.instance=${instance}`, 'dev.impgem.step=warm'], status: ['running'] };
       while ((await engine.docker.listContainers({ filters })).length < 3) await pause(200);
     },
-    raw: rawEngine(engine.docker, holder.id),
+    raw: rawEngine(engine.docker, await askKind(engine.docker), holder.id),
     async close() {
       await executor.close();
       await holder.remove({ force: true });
@@ -74,9 +75,10 @@ export async function openDockerBench(warmSlots = 1): Promise<DockerBench> {
   };
 }
 
-function rawEngine(docker: Docker, holderId: string): RawEngine {
+function rawEngine(docker: Docker, engine: EngineKind, holderId: string): RawEngine {
   const create = (entrypoint: string[], stdin: boolean) => {
     const options = containerOptions({
+      engine,
       image: IMAGE,
       entrypoint,
       labels: {},

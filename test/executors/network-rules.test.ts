@@ -12,7 +12,10 @@ const NO_FILTER = 77;
 type Filter = 'broken' | 'plain' | 'engine' | 'without table';
 
 /** Gives the exit code, and a line for each rule that was put in. */
-async function run(filters: Record<string, Filter>): Promise<{ exitCode: number | undefined; rules: string[] }> {
+async function run(
+  filters: Record<string, Filter>,
+  engine: 'Docker' | 'Podman' = 'Docker',
+): Promise<{ exitCode: number | undefined; rules: string[] }> {
   const folder = await temporaryFolder();
   const programs = join(folder, 'bin');
   await mkdir(programs);
@@ -23,7 +26,7 @@ case "$*" in ${refused || "''"}) exit 3 ;; *' -C '*) exit 1 ;; *' -I '*) echo "\
 `;
     await writeFile(join(programs, name), script, { mode: 0o755 });
   }
-  const script = renderRules(['10.9.0.0/16', 'fd00::/8']).replace(/^PATH=.*$/m, `PATH=${programs}`);
+  const script = renderRules(['10.9.0.0/16', 'fd00::/8'], engine).replace(/^PATH=.*$/m, `PATH=${programs}`);
   const { exitCode, stdout } = await execa('/bin/sh', ['-c', script], { reject: false });
   return { exitCode, rules: stdout.split('\n').filter(Boolean) };
 }
@@ -64,6 +67,17 @@ it('says when no filter has a chain of the engine, and closes the way to the hos
   const none = await run({ iptables: 'plain', 'iptables-legacy': 'broken' });
   expect(none).toEqual({ exitCode: NO_FILTER, rules: rulesOf('iptables', 'ip6tables').slice(0, 1) });
   expect(await run({})).toEqual({ exitCode: NO_FILTER, rules: [] });
+});
+
+it('needs no chain of the engine on Podman, whose program for names stays in reach', async () => {
+  const names = (protocol: string) =>
+    `iptables -w -I INPUT -i ig+ -p ${protocol} --dport 53 -m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT`;
+  const [host = '', ...others] = rulesOf('iptables', 'ip6tables').map((rule) => rule.replace('DOCKER-USER', 'FORWARD'));
+  const strangers = ['podman+', 'cni-podman+'].map(
+    (name) => `iptables -w -I FORWARD -t security -i ig+ -o ${name} -j DROP`,
+  );
+  const rules = [host, names('udp'), names('tcp'), ...others.slice(0, 5), ...strangers, ...others.slice(5)];
+  expect(await run({ iptables: 'plain', ip6tables: 'plain' }, 'Podman')).toEqual({ exitCode: 0, rules });
 });
 
 it('is an error when rules can be set in none that is there', async () => {

@@ -50,7 +50,8 @@ export async function openEngineBench(more: Partial<DockerOptions> = {}): Promis
   const instance = `test-${randomBytes(6).toString('hex')}`;
   const filter = ['--filter', `label=dev.impgem.instance=${instance}`];
   const engine = more.host === undefined ? [] : ['-H', more.host];
-  const list = async (...args: string[]) => (await execa('docker', [...engine, ...args])).stdout.split('\n').filter(Boolean);
+  const list = async (...args: string[]) =>
+    (await execa('docker', [...engine, ...args])).stdout.split('\n').filter(Boolean);
   return {
     options: {
       limits: { memory: 512 * 1024 * 1024, cpu: 2, pids: 256 },

@@ -54,7 +54,9 @@ export async function startPodmanEngine(): Promise<PodmanEngine> {
   const deadline = performance.now() + READY_MS;
   while (!(await docker('version').then(Boolean, () => false))) {
     if (child.exitCode !== null || performance.now() > deadline)
-      throw new Error(`Podman did not get ready:\n${(await readFile(join(folder, 'podman.log'), 'utf8')).slice(-2000)}`);
+      throw new Error(
+        `Podman did not get ready:\n${(await readFile(join(folder, 'podman.log'), 'utf8')).slice(-2000)}`,
+      );
     await sleep(50);
   }
   const loading = execa('docker', ['-H', host, 'load', '-q'], { stdin: 'pipe' });

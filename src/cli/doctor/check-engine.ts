@@ -8,7 +8,7 @@ import { type FreeRoom, freeRoom } from '../free-room.ts';
 import { FEW_FILES, type Finding, isOlder, roomText } from './finding.ts';
 
 export const ENGINE = 'docker engine';
-const OLDEST_ENGINE = '20.10';
+const OLDEST = { Docker: '20.10', Podman: '4.3' };
 /** Bytes: an image of a language with its tools has one or two GB. */
 const LITTLE_ROOM = 5e9;
 const FULL = /no space left|disk of the Docker engine is full/i;
@@ -81,10 +81,17 @@ function adviceFor(reason: string): string {
 }
 
 function version(report: EngineReport): Finding {
-  const { rootless, system, cgroup, storage } = report;
-  const message = `engine ${report.version} on ${system}, API ${report.apiVersion}, cgroup ${cgroup}, storage ${storage}${rootless ? ', rootless' : ''}`;
-  if (isOlder(report.version, OLDEST_ENGINE))
-    return { what: ENGINE, state: 'failed', message, advice: `Take ${OLDEST_ENGINE} or newer.` };
+  const { kind, rootless, system, cgroup, storage } = report;
+  const message = `${kind} engine ${report.version} on ${system}, API ${report.apiVersion}, cgroup ${cgroup}, storage ${storage}${rootless ? ', rootless' : ''}`;
+  if (isOlder(report.version, OLDEST[kind]))
+    return { what: ENGINE, state: 'failed', message, advice: `Take ${OLDEST[kind]} or newer.` };
+  if (kind === 'Podman')
+    return {
+      what: ENGINE,
+      state: 'warning',
+      message,
+      advice: 'Some things do not hold with Podman, as docs/isolation.md says ("Podman instead of Docker").',
+    };
   if (storage === 'vfs')
     return { what: ENGINE, state: 'warning', message, advice: 'vfs copies each image: take overlay2.' };
   return { what: ENGINE, state: 'ok', message };

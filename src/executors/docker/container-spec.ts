@@ -2,6 +2,7 @@
 import type Docker from 'dockerode';
 import type { Limits } from '../../runs/plan.ts';
 import { STEP_PATHS } from '../executor.ts';
+import type { EngineKind } from './engine-kind.ts';
 import { CONTROL } from './entry.ts';
 
 /** What a package manager inside a container needs; nothing that reaches the host or the network below TCP and UDP. */
@@ -17,10 +18,8 @@ export const CAPABILITIES = [
   'SETUID',
 ];
 
-/** How an engine keeps output: `local` where it can. Podman cannot, and takes the name of the other. */
-export type KeptLog = 'local' | 'json-file';
-
 export interface ContainerSpec {
+  engine: EngineKind;
   image: string;
   /** Absent: the image's own command. */
   entrypoint?: readonly string[];
@@ -38,7 +37,7 @@ export interface ContainerSpec {
   binds: string[];
   stdin: boolean;
   /** `none`: the output leaves by another way. */
-  log: 'none' | KeptLog;
+  log: 'none' | 'kept';
   /** Bytes that the engine keeps of a log. */
   logLimit?: number;
   user?: string;
@@ -49,12 +48,13 @@ const SERVICE_LOG_LIMIT = 512 * 1024 * 1024;
 export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOptions {
   const { memory, cpu, pids } = spec.limits;
   const { env = {}, unset = [] } = spec;
+  const podman = spec.engine.name === 'Podman';
   return {
     Image: spec.image,
     ...(spec.entrypoint === undefined ? {} : { Entrypoint: [...spec.entrypoint], Cmd: [] }),
-    // A name alone takes the image's variable away, for what is run in the container later as well.
+    // A name alone takes the image's variable away, for what is run in the container later as well. Podman leaves it then.
     Env: [
-      ...unset.filter((name) => env[name] === undefined),
+      ...unset.filter((name) => env[name] === undefined).map((name) => (podman ? `${name}=` : name)),
       ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
     ],
     // Never the image's unseen: a WORKDIR such as /proc/self/fd/8 has led out of containers (CVE-2024-21626).
@@ -72,7 +72,8 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
     HostConfig: {
       NetworkMode: spec.network,
       Binds: spec.binds,
-      LogConfig: spec.log === 'none' ? { Type: 'none', Config: {} } : keptLog(spec.log, spec.logLimit ?? SERVICE_LOG_LIMIT),
+      LogConfig:
+        spec.log === 'none' ? { Type: 'none', Config: {} } : keptLog(spec.engine, spec.logLimit ?? SERVICE_LOG_LIMIT),
       CapDrop: ['ALL'],
       CapAdd: CAPABILITIES,
       SecurityOpt: ['no-new-privileges'],
@@ -85,8 +86,8 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
 }
 
 /** One file: with more, the first bytes would go when it is full, and a reader could not begin there. */
-export function keptLog(type: KeptLog, bytes: number): { Type: string; Config: Record<string, string> } {
-  return { Type: type, Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
+export function keptLog(engine: EngineKind, bytes: number): { Type: string; Config: Record<string, string> } {
+  return { Type: engine.keptLog, Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
 }
 
 export interface MountedFolders {

@@ -4,6 +4,7 @@ import type { AdoptedJob, Executor, JobContext } from '../executor.ts';
 import { adoptSlot } from './adopt-slot.ts';
 import { connectEngine, engineCall } from './engine.ts';
 import { createEngineEvents } from './engine-events.ts';
+import { askKind } from './engine-kind.ts';
 import { tellEngineLoss, tellUnready } from './engine-loss.ts';
 import { createPlatformCheck } from './foreign-images.ts';
 import { createImages } from './images.ts';
@@ -32,11 +33,11 @@ const ANSWER_MS = 2000;
  * Runs each task in a fresh container of a Docker engine. Throws InfrastructureError when the engine does not answer.
  */
 export async function createDockerExecutor(asked: DockerOptions): Promise<Executor> {
-  const engine = await connectEngine(asked);
-  const { docker } = engine;
-  const { NCPU, Plugins } = await engineCall('use the Docker engine', () => docker.info() as Promise<EngineInfo>);
+  const connection = await connectEngine(asked);
+  const { docker } = connection;
+  const engine = await askKind(docker);
   // It refuses every container that may use more cores than it has.
-  const cpu = Math.min(asked.limits.cpu, NCPU === undefined || NCPU < 1 ? Infinity : NCPU);
+  const cpu = Math.min(asked.limits.cpu, engine.cores ?? Infinity);
   const options = { ...asked, limits: { ...asked.limits, cpu } };
   const labels = commonLabels(options);
   const images = createImages(docker, options, createPlatformCheck(docker, labels));
@@ -56,6 +57,7 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
   const sharesDisk = askOnce((image) => probeDisk(docker, options.folder, image, labels), options.sharesDisk);
   const parts: ExecutorParts = {
     docker,
+    engine,
     options,
     events,
     removal,
@@ -63,7 +65,6 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
     images,
     ownImage,
     rules,
-    keptLog: Plugins?.Log?.includes('local') ? 'local' : 'json-file',
     sharesDisk,
     users: new Map(),
   };
@@ -129,7 +130,7 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
     removeFolder: (folder) => removeFolder(parts, folder),
     async describe() {
       const { Version, ApiVersion } = await engineCall('ask the engine for its version', () => docker.version());
-      return `Docker engine ${Version} (API ${ApiVersion})`;
+      return `${engine.name} engine ${Version} (API ${ApiVersion})`;
     },
     async close() {
       removal.hurry();
@@ -143,14 +144,9 @@ export async function createDockerExecutor(asked: DockerOptions): Promise<Execut
         () => new Set(open),
       ).catch(() => undefined);
       events.close();
-      engine.close();
+      connection.close();
     },
   };
-}
-
-interface EngineInfo {
-  NCPU?: number;
-  Plugins?: { Log?: string[] | null };
 }
 
 /** Whoever awaits it hears of a failure; nobody need. */

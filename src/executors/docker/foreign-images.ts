@@ -5,6 +5,7 @@
 import type Docker from 'dockerode';
 import { InputError } from '../../errors.ts';
 import { containerOptions } from './container-spec.ts';
+import { askKind } from './engine-kind.ts';
 import { engineCall, sentenceOf } from './engine.ts';
 
 /** `linux/arm64`. The empty string where an image does not say. */
@@ -41,8 +42,10 @@ export function createPlatformCheck(docker: Docker, labels: Record<string, strin
  */
 async function runs(docker: Docker, id: string, labels: Record<string, string>): Promise<boolean> {
   return engineCall('try an image of another platform', async () => {
+    const engine = await askKind(docker);
     const container = await docker.createContainer(
       containerOptions({
+        engine,
         image: id,
         entrypoint: ['/bin/sh', '-c', ':'],
         labels,

@@ -1,6 +1,7 @@
 import type Docker from 'dockerode';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import { connectEngine, engineError, isUnreachable } from './engine.ts';
+import { askKind, type EngineKind } from './engine-kind.ts';
 import { commonLabels } from './labels.ts';
 import { createNetworkRules } from './network-rules.ts';
 import type { DockerOptions, EngineAddress } from './options.ts';
@@ -9,6 +10,7 @@ import { probeEngine } from './probe-engine.ts';
 
 /** What `impgem doctor` says of an engine. */
 export interface EngineReport {
+  kind: EngineKind['name'];
   version: string;
   apiVersion: string;
   system: string;
@@ -50,22 +52,24 @@ export async function inspectEngine(inspection: Inspection): Promise<EngineRepor
   const { docker } = engine;
   const labels = commonLabels(owner);
   try {
-    const asked = Promise.all([docker.info(), docker.version(), hasImage(image)]);
-    const [info, version, isThere] = (await within(ASK_MS, 'say how it is set up', asked)) as [
+    const asked = Promise.all([docker.info(), docker.version(), askKind(docker), hasImage(image)]);
+    const [info, version, kind, isThere] = (await within(ASK_MS, 'say how it is set up', asked)) as [
       EngineInfo,
       EngineVersion,
+      EngineKind,
       boolean,
     ];
     const seesDisk = () => within(TRY_MS, 'make a container', probeDisk(docker, folder, image, labels));
     const tried = isThere ? { seesDisk: await seesDisk(), rules: await tryRules(docker, image, blocked, labels) } : {};
     return {
+      kind: kind.name,
       version: probe.version,
       apiVersion: probe.apiVersion,
       system: probe.system,
       cgroup: `v${info.CgroupVersion ?? '1'} (${info.CgroupDriver ?? '?'})`,
       storage: info.Driver ?? '?',
-      runc: version.Components?.find(({ Name }) => Name === 'runc')?.Version ?? '',
-      rootless: info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false,
+      runc: runcOf(version),
+      rootless: kind.rootless,
       warnings: info.Warnings ?? [],
       ...tried,
       rootFolder: info.DockerRootDir,
@@ -102,6 +106,7 @@ async function tryRules(
   }
 }
 
+<<<<<<< HEAD
 /** An engine that hangs answers some calls, and others never. */
 async function within<T>(ms: number, doing: string, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -112,6 +117,12 @@ async function within<T>(ms: number, doing: string, work: Promise<T>): Promise<T
   // What comes of it afterwards is nobody's concern.
   work.catch(() => undefined);
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
+=======
+/** Docker: `1.1.12`. Podman: `OCI Runtime (runc)` with `runc version 1.1.12`, lines after it, and what its distribution adds. */
+function runcOf({ Components = [] }: EngineVersion): string {
+  const found = Components.find(({ Name }) => /\brunc\b/.test(Name))?.Version ?? '';
+  return /^(?:runc version )?(\S+)/.exec(found)?.[1] ?? '';
+>>>>>>> 594e0a2 (Podman: variables that are ours are emptied, and the kind of engine is asked in one place)
 }
 
 interface EngineInfo {
@@ -119,7 +130,6 @@ interface EngineInfo {
   CgroupVersion?: string;
   CgroupDriver?: string;
   Driver?: string;
-  SecurityOptions?: string[] | null;
   Warnings?: string[] | null;
 }
 

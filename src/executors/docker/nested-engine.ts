@@ -122,7 +122,7 @@ async function createContainer(parts: ExecutorParts, slot: Slot, { image, rights
         ...rights,
         NetworkMode: network,
         Binds: [...files, socket, `${images}:/var/lib/docker`, ...(rights.Binds ?? [])],
-        LogConfig: keptLog(parts.keptLog, LOG_LIMIT),
+        LogConfig: keptLog(parts.engine, LOG_LIMIT),
         IpcMode: 'private',
         // Its containers are within these as well.
         Memory: memory,

@@ -6,7 +6,8 @@
  */
 import type Docker from 'dockerode';
 import { InfrastructureError, messageOf } from '../../errors.ts';
-import { engineCall, isUnreachable } from './engine.ts';
+import { isUnreachable } from './engine.ts';
+import { askKind, type EngineKind } from './engine-kind.ts';
 import { runOwnContainer } from './own-container.ts';
 
 /** All bridges of jobs begin so; what follows is the slot's id. */
@@ -15,7 +16,7 @@ const LINK_LOCAL = '169.254.0.0/16';
 /** Exit code of the script. */
 const NO_FILTER = 77;
 /** Where rules stay in front of the engine's own. Podman has no chain for them. */
-const CHAIN: Record<EngineName, string> = { Docker: 'DOCKER-USER', Podman: 'FORWARD' };
+const CHAIN: Record<EngineKind['name'], string> = { Docker: 'DOCKER-USER', Podman: 'FORWARD' };
 /** Podman's names are known to a program on its host, which listens at the bridge's own address. */
 const NAMES = ['udp', 'tcp'].map(
   (protocol) => `-p ${protocol} --dport 53 -m addrtype --dst-type LOCAL --limit-iface-in -j ACCEPT`,
@@ -59,7 +60,7 @@ export function createNetworkRules(
   renderRules(blocked);
 
   async function apply(): Promise<string | undefined> {
-    const kind = await kindOf(docker);
+    const kind = await askKind(docker);
     try {
       const { code, text } = await runOwnContainer(docker, {
         what: 'set network rules',
@@ -115,28 +116,11 @@ export function createNetworkRules(
 
 const caveat = (why: string): string => `steps may reach services of the engine's host: ${why}`;
 
-type EngineName = 'Docker' | 'Podman';
-
-interface EngineKind {
-  name: EngineName;
-  rootless: boolean;
-}
-
-async function kindOf(docker: Docker): Promise<EngineKind> {
-  const [info, version] = (await engineCall('ask what kind of engine it is', () =>
-    Promise.all([docker.info(), docker.version()]),
-  )) as [{ SecurityOptions?: string[] | null }, { Components?: { Name: string }[] }];
-  return {
-    name: version.Components?.some(({ Name }) => Name.startsWith('Podman')) ? 'Podman' : 'Docker',
-    rootless: info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false,
-  };
-}
-
 /**
  * Each rule is put in once, at the top; a rule that is there already is left alone. Of several programs for packet filters
  * (old and new tables are apart in the kernel) the engine uses one: the one that knows a chain of the engine's.
  */
-export function renderRules(blockedNetworks: string[], engine: EngineName = 'Docker'): string {
+export function renderRules(blockedNetworks: string[], engine: EngineKind['name'] = 'Docker'): string {
   const blocked = [LINK_LOCAL, ...blockedNetworks];
   for (const network of blocked)
     if (!CIDR.test(network))

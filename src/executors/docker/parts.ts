@@ -1,5 +1,5 @@
 import type Docker from 'dockerode';
-import type { KeptLog } from './container-spec.ts';
+import type { EngineKind } from './engine-kind.ts';
 import type { EngineEvents } from './engine-events.ts';
 import type { DockerOptions } from './options.ts';
 import type { Images } from './images.ts';
@@ -10,6 +10,7 @@ import type { StartQueue } from './start-queue.ts';
 /** What one executor's functions share. */
 export interface ExecutorParts {
   docker: Docker;
+  engine: EngineKind;
   options: DockerOptions;
   events: EngineEvents;
   removal: Removal;
@@ -18,8 +19,6 @@ export interface ExecutorParts {
   /** Gives the operator's image once the engine has it, of whatever version. */
   ownImage: () => Promise<string>;
   rules: NetworkRules;
-  /** For output that the engine is to keep. */
-  keptLog: KeptLog;
   /** User ids by `IMAGE-ID NAME`, as far as they were asked for. */
   users: Map<string, number>;
   /** Whether the engine sees our disk; asked once, with an image that it has. */

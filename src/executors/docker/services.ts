@@ -55,6 +55,7 @@ export async function openService(
   const container = await creating(service, image, () =>
     parts.docker.createContainer(
       containerOptions({
+        engine: parts.engine,
         image,
         ...(service.run === undefined ? {} : { entrypoint: scriptCommand(service.run) }),
         ...(workdir === undefined ? {} : { workdir }),
@@ -67,7 +68,7 @@ export async function openService(
         // The files of the job are the pipeline's: an image's own command, such as Redis's, may take what it finds for its own.
         binds: service.run === undefined ? [] : bindsOf(files),
         stdin: false,
-        log: parts.keptLog,
+        log: 'kept',
         ...(user === undefined ? {} : { user }),
       }),
     ),

@@ -122,6 +122,7 @@ async function createHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | 
     const options = {
       name,
       ...containerOptions({
+        engine: parts.engine,
         image: slot.image,
         entrypoint: HOLD,
         labels: slot.labels,

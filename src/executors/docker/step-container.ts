@@ -85,6 +85,7 @@ async function startContainer(
   const container = await engineCall(`create a container of ${needs.image}`, () =>
     docker.createContainer(
       containerOptions({
+        engine: parts.engine,
         image: needs.image,
         entrypoint: entryOf(slot).command,
         unset: parts.images.seen(needs.image)?.reserved ?? [],
@@ -93,7 +94,7 @@ async function startContainer(
         limits: needs.limits,
         binds: [...bindsOf(slot.volumes ?? sharedFolders(slot, folder)), ...nested],
         stdin: true,
-        log: slot.volumes ? parts.keptLog : 'none',
+        log: slot.volumes ? 'kept' : 'none',
         logLimit: options.logLimit + 1024 * 1024,
         ...(options.runAs === undefined ? {} : { user: options.runAs }),
       }),
@@ -104,9 +105,7 @@ async function startContainer(
   if (slot.volumes)
     await engineCall('prepare a container', async () => container.putArchive(await packStepFolders(), { path: '/' }));
   const out = slot.volumes !== undefined;
-  const stdio = await engineCall('attach to a container', () =>
-    attachInput(docker, container.id, out),
-  );
+  const stdio = await engineCall('attach to a container', () => attachInput(docker, container.id, out));
   stdio.on('error', () => undefined); // The container may end before it is its turn; its end tells more than a broken pipe.
   if (!out) stdio.resume();
   try {
