@@ -2,7 +2,9 @@
 import { execa } from 'execa';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
@@ -127,7 +129,12 @@ describe('on Podman', () => {
     expect(await readdir(workspace)).toEqual(['made']);
     await writeFile(join(workspace, 'later'), 'pushed\n');
     await job.sandbox.push();
-    expect((await job.run('cat later made')).text).toBe('pushed\nmade\n');
+    // What a step handed on is looked for while its container ends.
+    for (let turn = 0; turn < 5; turn += 1)
+      expect(await job.run(`cat later made; echo ${turn} > /impgem/step/output`)).toMatchObject({
+        text: 'pushed\nmade\n',
+        exit: { code: 0, handover: { output: `${turn}\n` } },
+      });
     await job.close();
     await apart.close();
   });
@@ -149,6 +156,53 @@ describe('on Podman', () => {
     await ended;
     expect(output.text()).toBe(`${Array.from({ length: 100_000 }, (_, i) => `${i + 1}\n`).join('')}Fatal`);
     await job.close();
+  });
+
+  describe('a user', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'impgem-podman-user-'));
+    const impgem = (...args: string[]) =>
+      execa('node', [join(process.cwd(), 'dist/impgem.js'), ...args], {
+        cwd: folder,
+        env: {
+          DOCKER_HOST: engine.host,
+          IMPGEM_DATA: join(folder, 'data'),
+          IMPGEM_GITHUB_API_URL: 'http://127.0.0.1:9',
+        },
+        reject: false,
+      });
+    afterAll(() => rm(folder, { recursive: true, force: true }));
+
+    it('runs a pipeline with a service by `impgem run`', async () => {
+      const serve = `perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 6379, Listen => 5); while (my $c = $s->accept) { print $c "greeting\\n"; close $c }'`;
+      const steps = [{ name: 'read', run: 'cat < /dev/tcp/db/6379; cat file' }];
+      const services = { db: { run: serve, ready: { port: 6379 } } };
+      await writeFile(join(folder, '.impgem.yml'), JSON.stringify({ jobs: { test: { services, steps } } }));
+      await writeFile(join(folder, 'file'), 'of the checkout\n');
+      await execa('git', ['init', '-q'], { cwd: folder });
+      await execa('git', ['add', '.'], { cwd: folder });
+      await execa('git', ['-c', 'user.name=Ann', '-c', 'user.email=ann@example.org', 'commit', '-qm', 'first'], {
+        cwd: folder,
+      });
+      const ran = await impgem('run', '--executor', 'docker');
+      expect(ran.stdout).toMatch(/greeting\n.*of the checkout\n/);
+      expect(ran.exitCode).toBe(0);
+    });
+
+    it('is told by `impgem doctor` what engine it is, that not all holds, and what does', async () => {
+      const { stdout } = await impgem('doctor', '--json');
+      const { findings } = JSON.parse(stdout) as { findings: { what: string; state: string; message: string }[] };
+      const of = (what: string) => findings.find((one) => one.what === what);
+      expect(of('docker engine')).toMatchObject({
+        state: 'warning',
+        message: expect.stringMatching(
+          /^Podman engine \d+\.\S+ on linux\/\w+, API .*cgroup v\d \(cgroupfs\), storage overlay/,
+        ),
+        advice: expect.stringContaining('docs/isolation.md'),
+      });
+      expect(of('runc')?.message).toMatch(/^runc \d+\.\d+\.\d+/);
+      expect(of('disk of the engine')).toMatchObject({ state: 'ok' });
+      expect(of('network of steps')).toMatchObject({ state: 'ok' });
+    });
   });
 
   describe('the network of a step', () => {

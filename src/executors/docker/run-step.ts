@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { InfrastructureError, LostJobError } from '../../errors.ts';
-import type { Exit, Output, StartOptions } from '../executor.ts';
+import type { Exit, Handover, Output, StartOptions } from '../executor.ts';
 import { readHandover } from '../shell.ts';
 import type { ContainerEnd, WatchedEnd } from './engine-events.ts';
 import { createEndRecordSplitter, type StepEnd } from './end-record.ts';
@@ -74,9 +74,7 @@ export async function followStep(
     const suspicious = code !== 0 || recorded?.leftovers !== false;
     const outOfMemory = suspicious && (await stopContainer(parts, step.containerId)).outOfMemory;
     const reason = signal.aborted ? 'cancelled' : outOfMemory && code !== 0 ? 'out of memory' : undefined;
-    const handover = step.log
-      ? readHandover(handoverFolder(step.folder))
-      : await fetchHandover(parts.docker, step.containerId);
+    const handover = step.log ? readHandover(handoverFolder(step.folder)) : await takeHandover(parts, step.containerId);
     const { image } = step;
     return {
       code,
@@ -98,6 +96,17 @@ export async function followStep(
 /** After such an error the step is not ours to end: the job was lost, or is carried on when the engine answers again. */
 export function livesOn(error: unknown): boolean {
   return error instanceof LostJobError || isUnreachable(error);
+}
+
+/** Podman looks into a container through a process of it, which ends in these moments: then it is asked again. */
+async function takeHandover(parts: ExecutorParts, id: string): Promise<Handover> {
+  try {
+    return await fetchHandover(parts.docker, id);
+  } catch (error) {
+    if (livesOn(error)) throw error;
+    await stopContainer(parts, id);
+    return fetchHandover(parts.docker, id);
+  }
 }
 
 /** Gives the end record; undefined when the container ended without one. */
