@@ -24,6 +24,10 @@ if [ "${1:-run}" = test ]; then
   need docker-compose docker-compose "docker-compose.yml is brought up and a push runs through it"
   need openssl openssl "TLS to an engine is tested with certificates of our own"
   need curl curl "the test set-up asks the engine with it"
+  need podman podman "steps and services are tested on its Docker API as well"
+  need /usr/lib/podman/netavark netavark "Podman makes the networks of jobs with it"
+  need /usr/lib/podman/aardvark-dns aardvark-dns "Podman finds services by their names with it"
+  need runc runc "Podman runs containers with it where crun refuses the kernel"
   need ip iproute2 "isolation tests look at networks with it"
 fi
 

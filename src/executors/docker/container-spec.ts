@@ -87,7 +87,9 @@ export function containerOptions(spec: ContainerSpec): Docker.ContainerCreateOpt
 
 /** One file: with more, the first bytes would go when it is full, and a reader could not begin there. */
 export function keptLog(engine: EngineKind, bytes: number): { Type: string; Config: Record<string, string> } {
-  return { Type: engine.keptLog, Config: { 'max-size': `${bytes}`, 'max-file': '1', compress: 'false' } };
+  // Another kind of log says with each line when it came, and so is full sooner.
+  const size = engine.keptLog === 'local' ? bytes : bytes * 4;
+  return { Type: engine.keptLog, Config: { 'max-size': `${size}`, 'max-file': '1', compress: 'false' } };
 }
 
 export interface MountedFolders {
