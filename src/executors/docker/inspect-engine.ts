@@ -106,7 +106,6 @@ async function tryRules(
   }
 }
 
-<<<<<<< HEAD
 /** An engine that hangs answers some calls, and others never. */
 async function within<T>(ms: number, doing: string, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -117,12 +116,12 @@ async function within<T>(ms: number, doing: string, work: Promise<T>): Promise<T
   // What comes of it afterwards is nobody's concern.
   work.catch(() => undefined);
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
-=======
+}
+
 /** Docker: `1.1.12`. Podman: `OCI Runtime (runc)` with `runc version 1.1.12`, lines after it, and what its distribution adds. */
 function runcOf({ Components = [] }: EngineVersion): string {
   const found = Components.find(({ Name }) => /\brunc\b/.test(Name))?.Version ?? '';
   return /^(?:runc version )?(\S+)/.exec(found)?.[1] ?? '';
->>>>>>> 594e0a2 (Podman: variables that are ours are emptied, and the kind of engine is asked in one place)
 }
 
 interface EngineInfo {
