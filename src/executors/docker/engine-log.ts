@@ -56,11 +56,21 @@ export async function* followEngineLog(
   }
   try {
     const tail = taken <= SMALL ? {} : { tail: LAST_PIECES };
-    const known = await wholeOf(Readable.from([await container.logs({ ...asked, ...tail, follow: false })]));
-    const at = taken <= SMALL ? taken : known.lastIndexOf(NEWLINE) + 1 + line;
+    const readEnd = async (): Promise<{ known: Buffer; at: number }> => {
+      const known = await wholeOf(Readable.from([await container.logs({ ...asked, ...tail, follow: false })]));
+      return { known, at: taken <= SMALL ? taken : known.lastIndexOf(NEWLINE) + 1 + line };
+    };
     // Of a last line that is longer than what was read again nobody can say.
-    const comparable = stop !== undefined && (taken <= SMALL || at <= known.length);
-    if (comparable && !endsAlike(known.subarray(0, at), recent)) throw overrun('512 MiB');
+    const fits = ({ known, at }: Awaited<ReturnType<typeof readEnd>>): boolean =>
+      stop === undefined || (taken > SMALL && at > known.length) || endsAlike(known.subarray(0, at), recent);
+    let end = await readEnd();
+    if (!fits(end)) {
+      // An engine may not have written all yet that it gave away already.
+      await delay(ASK_AGAIN_MS, undefined, { ref: false });
+      end = await readEnd();
+      if (!fits(end)) throw overrun('512 MiB');
+    }
+    const { known, at } = end;
     const rest = known.subarray(at);
     if (rest.length > 0) yield rest;
   } catch (error) {
