@@ -150,7 +150,9 @@ export async function untilReady(
   if (!ready) return;
   const tries = createTries();
   const giveUp = new AbortController();
-  const stop = AbortSignal.any([signal, AbortSignal.timeout(ready.timeoutMs), giveUp.signal]);
+  // Not AbortSignal.timeout: as one of several, it may be collected as garbage before its time.
+  const late = setTimeout(() => giveUp.abort(), ready.timeoutMs);
+  const stop = AbortSignal.any([signal, giveUp.signal]);
   // Asked inside the job's network, where the engine is perhaps far away: one command that tries until it succeeds.
   const ask = (): Promise<number | undefined> =>
     'port' in ready
@@ -160,7 +162,10 @@ export async function untilReady(
   const outcome = await Promise.race([
     probe.catch((error: unknown) => endOrError(parts, started, error)),
     started.ended.then((endedWith) => ({ endedWith })),
-  ]).finally(() => giveUp.abort());
+  ]).finally(() => {
+    clearTimeout(late);
+    giveUp.abort();
+  });
   probe.catch(() => undefined);
   signal.throwIfAborted();
   if ('endedWith' in outcome) throw serviceEnded(service.name, outcome.endedWith);
