@@ -118,6 +118,8 @@ function boundedBy(limit: number, folder: string) {
 async function bothDone(copying: Promise<unknown>, tar: ChildProcess, doing: string): Promise<void> {
   const copied = copying.catch((error: unknown) => {
     tar.kill('SIGKILL');
+    // What nobody takes out of its pipe any more would keep that open, and its end from being heard of.
+    tar.stdout?.destroy();
     throw error;
   });
   const [copy, own] = await Promise.allSettled([copied, untilDone(tar, doing)]);
