@@ -1,6 +1,6 @@
 /** Looks now and then at the disk that a job takes, and ends what fills it. */
 import { statfs } from 'node:fs/promises';
-import { InputError, messageOf } from '../errors.ts';
+import { InputError, LostJobError, messageOf } from '../errors.ts';
 import { formatSize } from './step-rules.ts';
 import { pause, type Stop } from './stop.ts';
 
@@ -77,15 +77,24 @@ async function watch({ limit, use, folder, onOver, onFault }: DiskWatchOptions, 
       over = bytes > limit;
       if (over) onOver({ state: 'failed', reason: `disk limit of ${formatSize(limit)} reached` });
     } catch (error) {
-      if (closed.aborted) return;
+      // What is of the job is its next worker's now.
+      if (closed.aborted || error instanceof LostJobError) return;
       faults += 1;
       over = error instanceof InputError;
       if (over) onOver({ state: 'failed', reason: messageOf(error) });
-      else if (faults === TELLING_FAULTS) onFault(error);
+      else if (faults === TELLING_FAULTS) tell(onFault, error);
     }
     lookedAt = performance.now();
     cost = lookedAt - began;
     free = await freeOf(folder);
+  }
+}
+
+function tell(onFault: (error: unknown) => void, error: unknown): void {
+  try {
+    onFault(error);
+  } catch {
+    // Where it is told may be on the disk that is full.
   }
 }
 

@@ -1,9 +1,11 @@
 /** A job that takes more of the disk than it may. */
 import { afterEach, beforeAll, afterAll, describe, expect, it, vi } from 'vitest';
+import { LostJobError } from '../../src/errors.ts';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import type { Executor } from '../../src/executors/executor.ts';
 import { createFakeExecutor } from '../../src/executors/fake/executor.ts';
 import { createSandboxExecutor } from '../../src/executors/sandbox/executor.ts';
+import { watchDisk } from '../../src/worker/disk-watch.ts';
 import { openEngineBench, type EngineBench } from '../support/docker-engine.ts';
 import { jobSpec, stepSpec } from '../support/job-fixture.ts';
 import { runJob } from '../support/run-job.ts';
@@ -115,6 +117,24 @@ describe('the watch', () => {
     expect(await job.outcome()).toEqual([`failed (${WHY})`]);
     expect(job.ports.text('job').match(/not watched/g)).toHaveLength(1);
     expect(job.ports.text('job')).toContain('its use of the disk is not watched: no `du` here');
+  });
+
+  it('goes on where it cannot be told that a look failed, and ends when the job was lost', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    let looks = 0;
+    const lost = new Promise<void>((resolve) => {
+      const use = (): Promise<number> => {
+        looks += 1;
+        if (looks === 7) setTimeout(resolve, 120_000);
+        return Promise.reject(looks < 7 ? new Error('no room') : new LostJobError('the job'));
+      };
+      const onFault = (): void => {
+        throw new Error('ENOSPC: no room for a note either');
+      };
+      watchDisk({ limit: diskLimit, use, folder: '/', onOver: () => undefined, onFault });
+    });
+    await pass(lost);
+    expect(looks).toBe(7);
   });
 
   it('is none where the limit is 0', async () => {

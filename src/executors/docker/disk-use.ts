@@ -101,11 +101,10 @@ du -skx -- "$@" 2>/dev/null
 du -sx --inodes -- "$@" 2>/dev/null | sed 's/^/files /'
 folders=
 for group in $(grep -lE "$ids" /proc/[0-9]*/cgroup 2>/dev/null); do folders="$folders \${group%cgroup}fd"; done
-{
-  [ -z "$folders" ] ||
-    timeout ${SCAN_TIME} find -L $folders -maxdepth 1 -type f -links 0 -exec stat -Lc '%d %i %b %n' {} + 2>/dev/null
-  [ $? != 124 ] && [ $? != 143 ] || echo late
-} | sort -u -k 1,2 | {
+if [ -n "$folders" ]; then
+  timeout ${SCAN_TIME} find -L $folders -maxdepth 1 -type f -links 0 -exec stat -Lc '%d %i %b %n' {} + 2>/dev/null
+  case $? in 124|143) echo late ;; esac
+fi | sort -u -k 1,2 | {
   total=0
   while read -r device inode blocks name; do
     case $device in late) total=unknown; break ;; esac

@@ -249,6 +249,8 @@ export function createJobSandbox(
       return measurement.finally(() => measurements.delete(measurement));
     },
     kill: async () => {
+      // What was let go is its next worker's.
+      if (!isOpen()) return;
       await Promise.all(writing().map((id) => killContainer(parts, id, closed.signal)));
     },
     dispose: () => (disposal ??= dispose()),

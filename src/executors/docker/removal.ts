@@ -17,7 +17,7 @@ export interface Removal {
   idle(): Promise<void>;
 }
 
-/** So many may wait, each with a process or two that rest; then removals go on beside starts. */
+/** So many may wait with processes that rest: more are ended at once, and removals go on beside starts. */
 const PATIENCE = 12;
 /** To end by itself. */
 const GRACE_MS = 1000;
@@ -28,11 +28,21 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
   let waiting = 0;
   let left: (() => void)[] = [];
   let hurries = false;
-  let tellHurry = (): void => undefined;
-  const hurry = new Promise<void>((resolve) => (tellHurry = resolve));
+  // Each ends a wait that goes on now: for quiet, for a container that ends by itself.
+  const quietOnes = new Set<() => void>();
+  const graceOnes = new Set<() => void>();
+
+  /** Settles with `work`, or when whoever waits is told to stop. */
+  async function waitFor(work: Promise<unknown>, waits: Set<() => void>): Promise<void> {
+    let stop = (): void => undefined;
+    const told = new Promise<void>((resolve) => (stop = resolve));
+    waits.add(stop);
+    if (hurries) stop();
+    await Promise.race([work, told]).finally(() => waits.delete(stop));
+  }
 
   async function remove(what: string, call: () => Promise<unknown>): Promise<void> {
-    if (waiting <= PATIENCE && !hurries) await Promise.race([quiet(), hurry]);
+    if (waiting <= PATIENCE) await waitFor(quiet(), quietOnes);
     try {
       await call();
     } catch (error) {
@@ -56,6 +66,10 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
   function addContainer(id: string, letEnd?: () => void): Promise<void> {
     const what = `container ${id}`;
     const call = (): Promise<unknown> => removeContainer(id, letEnd);
+    if (waiting >= PATIENCE) {
+      letEnd?.();
+      for (const stop of quietOnes) stop();
+    }
     if (!hurries) return add(what, call);
     waiting++;
     const gone = remove(what, call);
@@ -68,7 +82,12 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
     if (letEnd) {
       letEnd();
       const enough = new AbortController();
-      await Promise.race([container.wait(), hurry, delay(GRACE_MS, undefined, { signal: enough.signal })]);
+      const ended = Promise.race([container.wait(), delay(GRACE_MS, undefined, { signal: enough.signal })]);
+      // What cannot be waited for is removed all the same.
+      await waitFor(
+        ended.catch(() => undefined),
+        graceOnes,
+      );
       enough.abort();
     }
     await container.remove({ force: true, v: true });
@@ -85,7 +104,7 @@ export function createRemoval(docker: Docker, quiet: () => Promise<void>, onErro
     },
     hurry() {
       hurries = true;
-      tellHurry();
+      for (const stop of [...quietOnes, ...graceOnes]) stop();
     },
     idle: () => chain,
   };
