@@ -33,8 +33,13 @@ async function look(json: boolean): Promise<{ findings: Finding[]; code: number 
     if (!json || !(error instanceof ImpGemError)) throw error;
     return { findings: [unreadable(error)], code: EXIT.usage };
   }
-  const groups = await Promise.all([checkPrograms(settings), checkEngine(settings), checkServices(settings)]);
-  const findings = [...groups.flat(), whereStepsRun(settings, groups.flat())];
+  const [programs, engine, services] = await Promise.all([
+    checkPrograms(settings),
+    checkEngine(settings),
+    checkServices(settings),
+  ]);
+  const found = [...programs, ...engine.findings, ...services];
+  const findings = [...found, whereStepsRun(settings, found, !engine.isTaken)];
   return { findings, code: findings.some(({ state }) => state === 'failed') ? EXIT.failed : EXIT.passed };
 }
 
@@ -44,12 +49,9 @@ function unreadable(error: ImpGemError): Finding {
 }
 
 /** Neither engine nor bubblewrap is needed by itself: what counts is the one that a worker would choose. */
-function whereStepsRun(settings: Settings, findings: Finding[]): Finding {
+function whereStepsRun(settings: Settings, findings: Finding[], inSandbox: boolean): Finding {
   const what = 'steps';
-  const find = (name: string) => findings.find((one) => one.what === name);
-  const engine = find(ENGINE);
-  const inSandbox = engine === undefined || engine.state === 'skipped';
-  const chosen = inSandbox ? find('bubblewrap') : engine;
+  const chosen = findings.find((one) => one.what === (inSandbox ? 'bubblewrap' : ENGINE));
   const place = inSandbox ? "in the sandbox, on this machine's own tools" : 'in containers';
   const message = `run ${place} (IMPGEM_EXECUTOR=${settings.IMPGEM_EXECUTOR})`;
   if (chosen?.state === 'ok' || chosen?.state === 'warning') return { what, state: 'ok', message };

@@ -20,8 +20,12 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-async function doctor(env: Record<string, string>, ...args: string[]) {
-  const ran = await execa('node', [join(process.cwd(), 'dist/impgem.js'), 'doctor', ...args], {
+/** `socket`: stands at the usual place of an engine's, for this process alone. */
+async function doctor(env: Record<string, string>, args: string[] = [], socket?: string) {
+  const command = ['node', join(process.cwd(), 'dist/impgem.js'), 'doctor', ...args];
+  const script = `mount --bind ${socket} /var/run/docker.sock && exec "$0" "$@"`;
+  const [program = '', ...words] = socket === undefined ? command : ['unshare', '-m', 'sh', '-ec', script, ...command];
+  const ran = await execa(program, words, {
     reject: false,
     cwd: folder,
     extendEnv: false,
@@ -30,8 +34,8 @@ async function doctor(env: Record<string, string>, ...args: string[]) {
   return { code: ran.exitCode, text: ran.stdout };
 }
 
-async function findings(env: Record<string, string>) {
-  const { code, text } = await doctor(env, '--json');
+async function findings(env: Record<string, string>, socket?: string) {
+  const { code, text } = await doctor(env, ['--json'], socket);
   const report = JSON.parse(text) as { ok: boolean; findings: Finding[] };
   // Whatever is looked at: a finding that is not well says what to do.
   for (const one of report.findings)
@@ -201,6 +205,29 @@ it('ends, and says so, when the engine answers some calls and others never', asy
   expect(report).toMatchObject({ code: 1, ok: false });
 });
 
+it.each([
+  ['hangs', 'hang', /no answer within/],
+  ['answers with an error', [500, 'no'], /answers 500/],
+] as const)(
+  'warns where nobody asked for an engine, and what is at its usual place %s: `auto` takes the sandbox',
+  async (_, answer, fault) => {
+    await startDockerEngine();
+    const { host } = await fakeEngine(() => (answer === 'hang' ? answer : [...answer]));
+    const socket = host.replace('unix://', '');
+    const report = await findings({}, socket);
+    expect(report.of('docker engine')).toMatchObject({
+      state: 'warning',
+      message: expect.stringMatching(fault),
+      advice: expect.stringContaining('if steps are to run in containers'),
+    });
+    expect(report.of('steps')).toMatchObject({ state: 'ok', message: expect.stringContaining('in the sandbox') });
+    expect(report).toMatchObject({ code: 0, ok: true });
+    const asked = await findings({ IMPGEM_EXECUTOR: 'docker' }, socket);
+    expect(asked.of('docker engine')).toMatchObject({ state: 'failed' });
+    expect(asked.of('steps')).toMatchObject({ state: 'failed' });
+  },
+);
+
 it('fails with an engine that answers and is full: a worker would take it', async () => {
   const full: [number, string] = [500, 'mkdir /var/lib/docker/overlay2/x: no space left on device'];
   const { host } = await fakeEngine((url) => (url.includes('/containers/create') ? full : undefined));
@@ -248,7 +275,7 @@ it('leaves an engine alone that no worker would use', async () => {
 });
 
 it('says in JSON, too, which setting is not valid', async () => {
-  const { code, text } = await doctor({ IMPGEM_CONCURRENCY: 'many' }, '--json');
+  const { code, text } = await doctor({ IMPGEM_CONCURRENCY: 'many' }, ['--json']);
   expect(code).toBe(64);
   expect(JSON.parse(text)).toMatchObject({
     ok: false,

@@ -21,16 +21,18 @@ const RUNC_HOLES = [
   { name: 'CVE-2025-31133, -52565, -52881 (masked paths, console)', fixed: ['1.2.8', '1.3.3', '1.4.0-rc.3'] },
 ];
 
-export async function checkEngine(settings: Settings): Promise<Finding[]> {
-  if (settings.IMPGEM_EXECUTOR === 'sandbox')
-    return [
-      {
-        what: ENGINE,
-        state: 'skipped',
-        message: 'IMPGEM_EXECUTOR=sandbox: no engine is used',
-        advice: 'Nothing, unless you set IMPGEM_EXECUTOR=docker or auto.',
-      },
-    ];
+export interface EngineCheck {
+  findings: Finding[];
+  /** Whether a worker would take the engine, or nothing. */
+  isTaken: boolean;
+}
+
+export async function checkEngine(settings: Settings): Promise<EngineCheck> {
+  if (settings.IMPGEM_EXECUTOR === 'sandbox') {
+    const message = 'IMPGEM_EXECUTOR=sandbox: no engine is used';
+    const advice = 'Nothing, unless you set IMPGEM_EXECUTOR=docker or auto.';
+    return { findings: [{ what: ENGINE, state: 'skipped', message, advice }], isTaken: false };
+  }
   const { inspectEngine } = await import('../../executors/docker/inspect-engine.ts');
   const report = await inspectEngine({
     address: engineAddress(settings),
@@ -39,8 +41,11 @@ export async function checkEngine(settings: Settings): Promise<Finding[]> {
     image: settings.IMPGEM_IMAGE,
     blocked: listOf(settings.IMPGEM_BLOCKED_NETWORKS),
   });
-  if ('unreachable' in report || 'failed' in report) return [withoutEngine(settings, report)];
-  return [
+  if ('unreachable' in report || 'failed' in report) {
+    const isTaken = needsEngine(settings) || ('failed' in report && report.answers);
+    return { findings: [withoutEngine(settings, report, isTaken)], isTaken };
+  }
+  const findings = [
     version(report),
     runc(report),
     disk(report, settings),
@@ -49,35 +54,38 @@ export async function checkEngine(settings: Settings): Promise<Finding[]> {
     ...limits(report),
     ...nested(settings),
   ];
+  return { findings, isTaken: true };
 }
 
-function withoutEngine(settings: Settings, fault: EngineFault): Finding {
+function withoutEngine(settings: Settings, fault: EngineFault, isTaken: boolean): Finding {
   const host = settings.DOCKER_HOST ?? 'unix:///var/run/docker.sock';
   if ('failed' in fault)
     return {
       what: ENGINE,
-      state: 'failed',
+      state: isTaken ? 'failed' : 'warning',
       message: `the Docker engine at ${host} does not work: ${fault.failed}`,
-      advice: adviceFor(fault.failed),
+      advice: adviceFor(fault.failed, isTaken),
     };
   const message = `no Docker engine answers at ${host}: ${fault.unreachable}`;
-  const isNeeded = needsEngine(settings);
   const start = fault.unreachable.includes('EACCES')
     ? 'Let this user reach it (group docker)'
     : 'Start one, set DOCKER_HOST to where it is';
   return {
     what: ENGINE,
-    state: isNeeded ? 'failed' : 'skipped',
+    state: isTaken ? 'failed' : 'skipped',
     message,
-    advice: isNeeded ? `${start}, or set IMPGEM_EXECUTOR=sandbox.` : `${start}, if steps are to run in containers.`,
+    advice: isTaken ? `${start}, or set IMPGEM_EXECUTOR=sandbox.` : `${start}, if steps are to run in containers.`,
   };
 }
 
-function adviceFor(reason: string): string {
+function adviceFor(reason: string, isTaken: boolean): string {
   if (/certificate|TLS|\.pem|DOCKER_/.test(reason))
     return 'Correct DOCKER_HOST, DOCKER_CERT_PATH or DOCKER_TLS_VERIFY as it says.';
   if (FULL.test(reason)) return MAKE_ROOM;
-  return 'Look into its log (journalctl -u docker) and restart it, correct DOCKER_HOST, or set IMPGEM_EXECUTOR=sandbox.';
+  const restart = 'Look into its log (journalctl -u docker) and restart it';
+  return isTaken
+    ? `${restart}, correct DOCKER_HOST, or set IMPGEM_EXECUTOR=sandbox.`
+    : `${restart}, if steps are to run in containers.`;
 }
 
 function version(report: EngineReport): Finding {

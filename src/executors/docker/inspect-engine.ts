@@ -28,8 +28,8 @@ export interface EngineReport {
   rules?: { caveat?: string | undefined; error?: string };
 }
 
-/** Why there is no report: nothing is there, or what is there does not work. */
-export type EngineFault = { unreachable: string } | { failed: string };
+/** Why there is no report: nothing is there, or what is there does not work. `answers`: it says its version, so a worker takes it. */
+export type EngineFault = { unreachable: string } | { failed: string; answers: boolean };
 
 export interface Inspection {
   address: EngineAddress;
@@ -47,7 +47,7 @@ const TRY_MS = 60_000;
 export async function inspectEngine(inspection: Inspection): Promise<EngineReport | EngineFault> {
   const { address, owner, folder, image, blocked } = inspection;
   const probe = await probeEngine(address);
-  if (!probe.ok) return probe.isThere ? { failed: probe.reason } : { unreachable: probe.reason };
+  if (!probe.ok) return probe.isThere ? { failed: probe.reason, answers: false } : { unreachable: probe.reason };
   const engine = await connectEngine(address);
   const { docker } = engine;
   const labels = commonLabels(owner);
@@ -76,7 +76,7 @@ export async function inspectEngine(inspection: Inspection): Promise<EngineRepor
     };
   } catch (error) {
     const known = engineError(error, 'look at the Docker engine');
-    return isUnreachable(known) ? { unreachable: known.message } : { failed: known.message };
+    return isUnreachable(known) ? { unreachable: known.message } : { failed: known.message, answers: true };
   } finally {
     engine.close();
   }
