@@ -35,7 +35,7 @@ export async function chooseExecutor(settings: Settings, use: ExecutorUse = {}):
   const { probeEngine } = await import('../executors/docker/probe-engine.ts');
   const probe = await probeEngine(engineAddress(settings));
   if (probe.ok) {
-    onChoice(`steps run in containers: a Docker engine ${probe.version} answers`);
+    onChoice(`steps run in containers: an engine ${probe.version} answers`);
     return openDocker(settings, use);
   }
   if (needsEngine(settings)) {

@@ -108,7 +108,7 @@ describe('the executor', () => {
     }
     expect(heard).toEqual([
       'steps run in the sandbox: IMPGEM_EXECUTOR says so',
-      expect.stringMatching(/^steps run in containers: a Docker engine \d.* answers$/),
+      expect.stringMatching(/^steps run in containers: an engine \d.* answers$/),
     ]);
   });
 

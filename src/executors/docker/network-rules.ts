@@ -1,8 +1,9 @@
 /**
  * Rules of the engine's packet filter for the bridges of jobs: no way to the engine's own host (its API, Redis, whatever
- * listens there), to link-local addresses (the metadata of clouds), and to what the operator names. The engine itself
- * keeps jobs apart from each other and from other containers. A short-lived container on the engine sets them with the
- * engine's own iptables, so it is the same for a local engine and for one across the network.
+ * listens there), to link-local addresses (the metadata of clouds), and to what the operator names. Docker itself keeps
+ * jobs apart from each other and from other containers; Podman does not, so rules of ours do (`guard`). A short-lived
+ * container on the engine sets them with the engine's own iptables, so it is the same for a local engine and for one
+ * across the network.
  */
 import type Docker from 'dockerode';
 import { InfrastructureError, messageOf } from '../../errors.ts';
