@@ -2,9 +2,10 @@ import { execa } from 'execa';
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
+import { startEngineProxy } from '../support/engine-proxy.ts';
 import { conformance } from './conformance.ts';
 import { openJob, recordOutput, taskOf, type TestJob } from './conformance/job.ts';
 
@@ -49,30 +50,43 @@ it('keeps the variables of a step off the disk, and out of what the engine tells
   await executor.close();
 });
 
-it('has the container of a step that is over rest while the next one begins, then end by itself, and removes it', async () => {
-  const executor = await createDockerExecutor(bench.options);
+it('has the container of a step that is over rest while another begins, then end by itself, and removes it', async () => {
+  const proxy = await startEngineProxy();
+  onTestFinished(() => proxy.close());
+  const executor = await createDockerExecutor({ ...bench.options, host: proxy.host });
+  onTestFinished(() => executor.close());
   const job = await openJob(executor, BASE_IMAGE);
-  const [first, second] = [taskOf('exit 0'), taskOf('until [ -e go ]; do sleep 0.02; done')];
+  onTestFinished(() => job.close());
+  const [first, second] = [taskOf('echo ready; until [ -e go ]; do sleep 0.02; done'), taskOf('exit 0')];
   const options = { signal: new AbortController().signal };
   const since = String(Math.floor(Date.now() / 1000));
-  job.sandbox.expect([first]);
-  await job.sandbox.start(first, recordOutput(), options);
+  const output = recordOutput();
+  const running = job.sandbox.start(first, output, options);
+  await output.until('ready');
   const label = (name: string, value: string) => ['--filter', `label=dev.impgem.${name}=${value}`];
   const mine = [...label('instance', bench.options.instance), ...label('step', first.id)];
-  const running = job.sandbox.start(second, recordOutput(), options);
+  const id = (await execa('docker', ['ps', '-q', ...mine])).stdout;
+  // The other one is about to begin all this time.
+  const start = /^POST \S+\/start/;
+  proxy.delay(start, 6000);
+  const asked = proxy.asked(start);
+  const beside = job.sandbox.start(second, recordOutput(), options);
+  await asked;
+  await writeFile(join(job.context.folder, 'workspace/go'), '');
+  expect(await running).toMatchObject({ code: 0 });
+  // It would be killed with the container.
+  expect(await execa('docker', ['exec', id, 'sleep', '1'], { reject: false })).toMatchObject({ exitCode: 0 });
   const wanted = ['kill', 'die', 'destroy'].flatMap((name) => ['--filter', `event=${name}`]);
   const format = ['--format', '{{.Action}} {{.Actor.Attributes.exitCode}}'];
   const events = execa('docker', ['events', '--since', since, ...wanted, ...mine, ...format], { reject: false });
+  onTestFinished(() => void events.kill());
   let told = '';
   for await (const line of events) {
     told += `${line}\n`;
     if (line.startsWith('destroy')) events.kill();
   }
   expect(told).toMatch(/^die 0\ndestroy/);
-  await writeFile(join(job.context.folder, 'workspace/go'), '');
-  expect(await running).toMatchObject({ code: 0 });
-  await job.close();
-  await executor.close();
+  expect(await beside).toMatchObject({ code: 0 });
 });
 
 it.each([
