@@ -38,7 +38,7 @@ it('loses nothing where a frame was cut', async () => {
 
 it.each([
   ['fits', 1000, '1000\n'],
-  ['was overrun', 2_000_000, { code: 'service-output-left-out', message: expect.stringContaining('512 MiB') }],
+  ['was overrun', 2_000_000, { code: 'service-output-left-out' }],
 ])('of a container whose log %s says whether all was taken', async (_, count, expected) => {
   await startDockerEngine();
   const small = ['--log-driver=local', '--log-opt=max-size=1m', '--log-opt=max-file=1', '--log-opt=compress=false'];
@@ -48,6 +48,7 @@ it.each([
     await execa('docker', ['rm', '-f', id]);
   });
   const engine = await connectEngine({});
+  onTestFinished(() => engine.close());
   const ended = new AbortController();
   const parts = { docker: engine.docker, events: { look: () => Promise.resolve(true) } } as unknown as ExecutorParts;
   const take = async (): Promise<string> => {
@@ -62,5 +63,4 @@ it.each([
   };
   if (typeof expected === 'string') expect((await take()).slice(-8)).toBe(`${expected}end`);
   else await expect(take()).rejects.toMatchObject(expected);
-  engine.close();
 });
