@@ -1,7 +1,7 @@
 // Data flows one way: a folder may import the folders in its list, itself, src/errors.ts and the plain types and pure
 // functions of runs/ (event, plan, run, store). Everything else is an error.
 const types =
-  '^src/(errors|request|process-start|process-mark|config/(units|nearest))[.]ts$|^src/runs/(event|plan|run|store)[.]ts$';
+  '^src/(errors|request|process-start|process-mark|free-room|config/(units|nearest))[.]ts$|^src/runs/(event|plan|run|store)[.]ts$';
 const allowed = {
   config: [],
   executors: [],

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { processStart } from '../process-start.ts';
 import type { WorkerEntry, Workers } from '../runs/workers.ts';
-import { freeRoom } from './free-room.ts';
+import { freeRoom } from '../free-room.ts';
 
 /** A small checkout has some hundreds of files; with less than this the next job would end in the midst of one. */
 const MIN_FREE_FILES = 5000;

@@ -1,6 +1,6 @@
 /** Looks now and then at the disk that a job takes, and ends what fills it. */
-import { statfs } from 'node:fs/promises';
 import { InputError, LostJobError, messageOf } from '../errors.ts';
+import { freeRoom } from '../free-room.ts';
 import { formatSize } from './step-rules.ts';
 import { pause, type Stop } from './stop.ts';
 
@@ -100,6 +100,6 @@ function tell(onFault: (error: unknown) => void, error: unknown): void {
 
 /** Bytes; the same each time where it cannot be told. */
 async function freeOf(folder: string): Promise<number> {
-  const found = await statfs(folder).catch(() => undefined);
-  return found === undefined ? 0 : found.bavail * found.bsize;
+  const found = await freeRoom(folder).catch(() => undefined);
+  return found?.bytes ?? 0;
 }

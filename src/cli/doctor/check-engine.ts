@@ -4,7 +4,7 @@ import type { EngineFault, EngineReport } from '../../executors/docker/inspect-e
 import { parseNestedOptions } from '../../executors/docker/nested-options.ts';
 import { engineAddress, instanceOf, listOf, needsEngine } from '../choose-executor.ts';
 import { dataFolder } from '../data-folder.ts';
-import { type FreeRoom, freeRoom } from '../free-room.ts';
+import { type FreeRoom, freeRoom } from '../../free-room.ts';
 import { FEW_FILES, type Finding, isOlder, roomText } from './finding.ts';
 
 export const ENGINE = 'docker engine';

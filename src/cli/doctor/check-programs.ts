@@ -6,7 +6,7 @@ import type { Settings } from '../../config/schema.ts';
 import { messageOf } from '../../errors.ts';
 import { probeNetwork } from '../../executors/sandbox/executor.ts';
 import { dataFolder } from '../data-folder.ts';
-import { type FreeRoom, freeRoom } from '../free-room.ts';
+import { type FreeRoom, freeRoom } from '../../free-room.ts';
 import { FEW_FILES, type Finding, isOlder, roomText } from './finding.ts';
 
 const OLDEST_NODE = '20.19';

@@ -1,4 +1,4 @@
-import type { FreeRoom } from '../free-room.ts';
+import type { FreeRoom } from '../../free-room.ts';
 
 /** One thing that `impgem doctor` looked at. */
 export type Finding = {
