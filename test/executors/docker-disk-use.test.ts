@@ -101,6 +101,7 @@ describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk)
 
   it('is looked at by a container that is of the job, so that whoever adopts or reaps that removes it', async () => {
     job = await openJob(executor, BASE_IMAGE);
+    onTestFinished(() => job.close());
     await job.run('true');
     // It lives for moments: what the engine tells afterwards misses none.
     const since = Date.now();
@@ -111,7 +112,6 @@ describe.each([true, false])('of an engine that sees our disk: %s', (sharesDisk)
     const idsOf = (action: string) => [...stdout.matchAll(new RegExp(`^${action} (\\w+)$`, 'gm'))].map(([, id]) => id);
     expect(idsOf('create')).not.toEqual([]);
     expect(idsOf('destroy')).toEqual(expect.arrayContaining(idsOf('create')));
-    await job.close();
   });
 
   it('leaves nothing when the job is disposed of meanwhile', async () => {
