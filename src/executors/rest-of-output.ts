@@ -35,9 +35,10 @@ export function restLeftOut(): ImpGemError {
   return new ImpGemError(LEFT_OUT, 'The job ended before all output of this service was taken: the rest is left out');
 }
 
-/** Of one that printed more than `kept`, what the engine keeps, faster than it was taken. */
-export function overrun(kept: string): ImpGemError {
-  const message = `This service printed faster than its output was taken, and the engine keeps only ${kept} of it: the rest is left out`;
+/** Of one that printed more than the engine keeps, faster than it was taken. */
+export function overrun(): ImpGemError {
+  const message =
+    'This service printed faster than its output was taken, and the engine keeps only so much of it: the rest is left out';
   return new ImpGemError(LEFT_OUT, message);
 }
 

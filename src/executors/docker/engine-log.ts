@@ -68,7 +68,7 @@ export async function* followEngineLog(
       // An engine may not have written all yet that it gave away already.
       await delay(ASK_AGAIN_MS, undefined, { ref: false });
       end = await readEnd();
-      if (!fits(end)) throw overrun('512 MiB');
+      if (!fits(end)) throw overrun();
     }
     const { known, at } = end;
     const rest = known.subarray(at);
