@@ -6,7 +6,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { createDockerExecutor } from '../../src/executors/docker/docker-executor.ts';
-import type { Executor } from '../../src/executors/executor.ts';
+import { connectEngine } from '../../src/executors/docker/engine.ts';
+import type { ExecutorParts } from '../../src/executors/docker/parts.ts';
+import { followService } from '../../src/executors/docker/services.ts';
+import type { Executor, JobSandbox, ServiceTask } from '../../src/executors/executor.ts';
 import { BASE_IMAGE, type EngineBench, openEngineBench } from '../support/docker-engine.ts';
 import { openJob, recordOutput, type TestJob } from './conformance/job.ts';
 
@@ -26,6 +29,8 @@ afterAll(async () => {
   expect(await bench.leftovers()).toEqual([]);
   await bench.close();
 });
+
+const LISTEN = "perl -MIO::Socket -e '$s = IO::Socket::INET->new(Listen => 9, LocalPort => 80); sleep 1000'";
 
 /** BASE_IMAGE after `prepare`, with these lines of a Dockerfile. */
 async function imageOf(prepare: string, ...changes: string[]): Promise<string> {
@@ -147,15 +152,34 @@ it('may be many that come up late and are asked for their ports at the same time
   const onWarning = (warning: Error): void => void warnings.push(warning);
   process.on('warning', onWarning);
   onTestFinished(() => void process.off('warning', onWarning));
-  const listen = "sleep 4; perl -MIO::Socket -e '$s = IO::Socket::INET->new(Listen => 9, LocalPort => 80); sleep 1000'";
   const start = (name: string, run: string) => {
     const service = { name, run, env: {}, ready: { port: 80, timeoutMs: 60_000 } };
     return own.sandbox.startService(service, recordOutput(), { signal: ownSignal });
   };
-  await Promise.all(Array.from({ length: 12 }, (_, index) => start(`many-${index}`, listen)));
+  await Promise.all(Array.from({ length: 12 }, (_, index) => start(`many-${index}`, `sleep 4; ${LISTEN}`)));
   await own.sandbox.dispose();
   expect(warnings).toEqual([]);
 }, 90_000);
+
+it('are given room to be asked for their ports once one is, in a job that is carried on as well; no job before', async () => {
+  const own = await ownJob();
+  const limits = async (): Promise<string> => {
+    const holder = `impgem-job.${own.context.owner.run}.test.1`;
+    const format = '{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}';
+    return (await execa('docker', ['inspect', '--format', format, holder])).stdout;
+  };
+  const small = `${64 * 1024 * 1024} 16`;
+  const start = (sandbox: JobSandbox, name: string, ready: ServiceTask['ready'] & object) =>
+    sandbox.startService({ name, run: LISTEN, env: {}, ready }, recordOutput(), { signal });
+  await start(own.sandbox, 'by-command', { command: 'true', timeoutMs: 20_000 });
+  expect(await limits()).toBe(small);
+  await own.sandbox.detach();
+  const adopted = await executor.adopt(own.context);
+  onTestFinished(() => adopted!.sandbox.dispose());
+  expect(await limits()).toBe(small);
+  await start(adopted!.sandbox, 'by-port', { port: 80, timeoutMs: 20_000 });
+  expect(await limits()).toBe(`${564 * 1024 * 1024} 1064`);
+});
 
 it('claim no time-out that has not passed when what asks for their port is killed', async () => {
   const own = await ownJob();
@@ -224,4 +248,29 @@ it('do not hold the end of a cancelled job, and say that the rest of their outpu
   await own.sandbox.dispose();
   held.abort();
   await expect(ended).rejects.toMatchObject({ code: 'service-output-left-out' });
+});
+
+it('whose output the engine dropped before it was taken say so in their log, and how they ended is known', async () => {
+  const { stdout: id } = await execa('docker', [
+    ...['run', '-d', '--log-driver=local', '--log-opt=max-size=1m', '--log-opt=max-file=1', '--log-opt=compress=false'],
+    ...[BASE_IMAGE, 'sh', '-c', 'seq 1 2000000; sleep 1; printf end; exit 4'],
+  ]);
+  onTestFinished(async () => {
+    await execa('docker', ['rm', '-f', id]);
+  });
+  const engine = await connectEngine({});
+  onTestFinished(() => engine.close());
+  const ended = new AbortController();
+  const parts = { docker: engine.docker, events: { look: () => Promise.resolve(true) } } as unknown as ExecutorParts;
+  const output = recordOutput();
+  const slow = {
+    write: async (bytes: Buffer) => {
+      if (!ended.signal.aborted) await execa('docker', ['wait', id]);
+      ended.abort({ code: 4 });
+      await output.write(bytes);
+    },
+  };
+  const end = { signal: ended.signal, forget: () => undefined };
+  expect(await followService(parts, id, slow, { end, stop: signal })).toBe(4);
+  expect(output.text()).toMatch(/\n\[impgem\] This service printed faster than .* the rest is left out\n$/);
 });

@@ -17,7 +17,7 @@ import type { NestedOptions } from './options.ts';
 import type { ExecutorParts } from './parts.ts';
 import { runExec } from './run-exec.ts';
 import { stopContainer } from './run-step.ts';
-import { tryUntil } from './services.ts';
+import { GAVE_UP, tryUntil } from './service-ready.ts';
 import { networkName, type Slot } from './slot.ts';
 
 export interface NestedEngine {
@@ -35,8 +35,6 @@ const ALIAS = 'docker';
 const READY_MS = 60_000;
 const LAST_WORDS = 10;
 const LOG_LIMIT = 10 * 1024 * 1024;
-/** Of tryUntil. */
-const GAVE_UP = 1;
 
 export function createNestedEngine(parts: ExecutorParts, job: JobContext, slot: Slot): NestedEngine {
   let state: 'open' | 'closed' = 'open';

@@ -6,7 +6,7 @@ import { bindsOf, containerOptions } from './container-spec.ts';
 import { processMark } from '../../process-mark.ts';
 import type { JobOwner } from '../executor.ts';
 import { USUAL_PATH } from './entry.ts';
-import { engineCall, statusOf } from './engine.ts';
+import { engineCall, engineError, statusOf } from './engine.ts';
 import { commonLabels, holderName, ownerLabels } from './labels.ts';
 import type { JobImages } from './job-images.ts';
 import { createJobNetwork } from './job-network.ts';
@@ -38,14 +38,18 @@ export interface Slot {
   nestedVolumes: Set<string>;
   /** Starts of what asks in the holder for ports of services, once one does. */
   probes?: StartQueue;
+  /** Settles when the holder has room for them. */
+  probeRoom?: Promise<void>;
 }
 
 /** Does nothing, at next to no cost, until it is removed. */
 const HOLD = ['/bin/sh', '-c', `${USUAL_PATH}; exec sleep 2147483647`];
+/** Of what changes owners in it. Few, for what runs there is of the job's image, and most jobs have no services. */
+const HOLDER_LIMITS = { memory: 64 * 1024 * 1024, pids: 16 };
 /** As many as one job may have by the schema; for each a command may run in the holder that asks whether its port is open. */
 const MOST_SERVICES = 500;
 /** Such a command takes two processes and 0.7 MB. Some more is for what the engine starts it with, and what changes owners. */
-const HOLDER_LIMITS = { memory: (64 + MOST_SERVICES) * 1024 * 1024, pids: 64 + 2 * MOST_SERVICES };
+const PROBED_LIMITS = { memory: (64 + MOST_SERVICES) * 1024 * 1024, pids: 64 + 2 * MOST_SERVICES };
 
 export interface SlotWish {
   /** Of newSlotId. */
@@ -164,6 +168,16 @@ async function startHolder({ docker }: ExecutorParts, { holderId, image }: Slot)
     await docker.getContainer(holderId).start();
   } catch (error) {
     throw startError(error, image);
+  }
+}
+
+/** Once a port is asked for. An engine that cannot do it refuses: then fewer are asked at a time, and the others again. */
+export async function makeRoomForProbes({ docker }: ExecutorParts, { holderId }: Slot): Promise<void> {
+  const { memory, pids } = PROBED_LIMITS;
+  try {
+    await docker.getContainer(holderId).update({ Memory: memory, MemorySwap: memory, PidsLimit: pids });
+  } catch (error) {
+    if (statusOf(error) === undefined) throw engineError(error, 'make room for what asks for the ports of services');
   }
 }
 
