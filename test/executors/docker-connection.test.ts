@@ -34,8 +34,8 @@ const go = async (step: string) => execa('docker', ['exec', await containerOf(st
 afterEach(async () => {
   await job.close();
   await executor.close();
-  await proxy.close();
   expect(await bench.leftovers()).toEqual([]);
+  await proxy.close();
   await bench.close();
 });
 

@@ -16,8 +16,6 @@ import { ENTER } from './service-ready.ts';
 import { networkName, type Slot } from './slot.ts';
 import { startError } from './step-container.ts';
 
-export { untilReady } from './service-ready.ts';
-
 const KILLED = 137;
 const NEWLINE = 10;
 

@@ -131,7 +131,8 @@ async function createHolder(parts: ExecutorParts, slot: Slot, owner: JobOwner | 
         entrypoint: HOLD,
         labels: slot.labels,
         network: networkName(slot.id),
-        limits: HOLDER_LIMITS,
+        // Podman cannot change them later.
+        limits: parts.engine.name === 'Podman' ? PROBED_LIMITS : HOLDER_LIMITS,
         binds: slot.volumes ? holderBinds(slot.volumes) : filesOf(slot.folder),
         // What changes the owner of files in it must be root.
         user: '0',
