@@ -115,7 +115,8 @@ it('a step that floods its log hears of a cancel all the same, and nothing of it
   product = await startProduct();
   await product.startWorker();
   const mark = `flood-${process.pid}`;
-  const script = `trap 'echo; echo heard TERM' TERM; yes ${mark} & wait`;
+  // What floods is asked to end a moment after the script is: it may still say something then.
+  const script = `trap 'wait; echo; echo heard TERM' TERM; yes ${mark} & wait`;
   const { delivery } = await product.push('ann/app', { '.impgem.yml': `steps: [{ name: flood, run: "${script}" }]\n` });
   const { id } = await product.runOf(delivery, (run) => run.jobs[0]?.steps[0]?.state === 'running');
   const log = async () => (await fetch(`${product.url}/api/runs/${id}/logs?job=main&step=flood`)).text();
