@@ -5,11 +5,8 @@ export interface StartQueue {
   run<T>(work: () => Promise<T>): Promise<T>;
   /** A step gets its script: for who waits until it is quiet that counts as a start. */
   stepBegins(): void;
-  /**
-   * Settles when nothing is starting or waiting to, and was not for `ms` (default 0). Where that never comes, when it is
-   * `urgent`, which is asked every `ms`.
-   */
-  quiet(ms?: number, urgent?: () => boolean): Promise<void>;
+  /** Settles when nothing is starting or waiting to, and was not for `ms` (default 0). Where that never comes, after `atMost` ms, unless one starts just then. */
+  quiet(ms?: number, atMost?: number): Promise<void>;
 }
 
 /** More at once make each of them slower, the one that is waited for included. */
@@ -47,12 +44,13 @@ export function createStartQueue(): StartQueue {
     stepBegins() {
       begun++;
     },
-    async quiet(ms = 0, urgent = () => false) {
+    async quiet(ms = 0, atMost = Infinity) {
+      const until = performance.now() + atMost;
       for (;;) {
         if (running > 0) await new Promise<void>((resolve) => listeners.push(resolve));
         const before = begun;
         if (ms > 0) await delay(ms);
-        if (ms === 0 || (running === 0 && begun === before) || urgent()) return;
+        if (ms === 0 || (running === 0 && begun === before) || performance.now() >= until) return;
       }
     },
   };

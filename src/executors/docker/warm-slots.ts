@@ -90,10 +90,7 @@ export function createWarmSlots(parts: ExecutorParts, size: number, onError: (er
 
   /** One container more: for all slots the first before any gets its second. False when nothing is missing. */
   async function addOne(): Promise<boolean> {
-    const until = performance.now() + PATIENCE_MS;
-    // Where nothing is ready the next job would have to wait for all of it, which is worse than a step that is slowed.
-    const isUrgent = (): boolean => performance.now() >= until || !ready.some(({ image }) => image !== BARE);
-    await parts.starts.quiet(QUIET_MS, isUrgent);
+    await parts.starts.quiet(QUIET_MS, PATIENCE_MS);
     if (isClosed()) return false;
     const stale = ready.find((warm) => !isUsable(warm) || isSurplus(warm.image));
     const missing = images.find((image) => countOf(image, imagesOf(ready)) < countOf(image, images));
