@@ -15,6 +15,11 @@ export async function askKind(docker: Docker): Promise<EngineKind> {
   const [info, version] = (await engineCall('use the Docker engine', () =>
     Promise.all([docker.info(), docker.version()]),
   )) as [EngineInfo, EngineVersion];
+  return kindOf(info, version);
+}
+
+/** For who has asked already. */
+export function kindOf(info: EngineInfo, version: EngineVersion): EngineKind {
   const { NCPU: cores = 0, Plugins, SecurityOptions } = info;
   return {
     name: version.Components?.some(({ Name }) => Name.startsWith('Podman')) ? 'Podman' : 'Docker',

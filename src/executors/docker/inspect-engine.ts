@@ -1,7 +1,7 @@
 import type Docker from 'dockerode';
 import { InfrastructureError, messageOf } from '../../errors.ts';
 import { connectEngine, engineError, isUnreachable } from './engine.ts';
-import { askKind, type EngineKind } from './engine-kind.ts';
+import { type EngineKind, kindOf } from './engine-kind.ts';
 import { commonLabels } from './labels.ts';
 import { createNetworkRules } from './network-rules.ts';
 import type { DockerOptions, EngineAddress } from './options.ts';
@@ -52,13 +52,13 @@ export async function inspectEngine(inspection: Inspection): Promise<EngineRepor
   const { docker } = engine;
   const labels = commonLabels(owner);
   try {
-    const asked = Promise.all([docker.info(), docker.version(), askKind(docker), hasImage(image)]);
-    const [info, version, kind, isThere] = (await within(ASK_MS, 'say how it is set up', asked)) as [
+    const asked = Promise.all([docker.info(), docker.version(), hasImage(image)]);
+    const [info, version, isThere] = (await within(ASK_MS, 'say how it is set up', asked)) as [
       EngineInfo,
       EngineVersion,
-      EngineKind,
       boolean,
     ];
+    const kind = kindOf(info, version);
     const seesDisk = () => within(TRY_MS, 'make a container', probeDisk(docker, folder, image, labels));
     const tried = isThere ? { seesDisk: await seesDisk(), rules: await tryRules(docker, image, blocked, labels) } : {};
     return {
@@ -124,13 +124,13 @@ function runcOf({ Components = [] }: EngineVersion): string {
   return /^(?:runc version )?(\S+)/.exec(found)?.[1] ?? '';
 }
 
-interface EngineInfo {
+type EngineInfo = Parameters<typeof kindOf>[0] & {
   DockerRootDir?: string;
   CgroupVersion?: string;
   CgroupDriver?: string;
   Driver?: string;
   Warnings?: string[] | null;
-}
+};
 
 interface EngineVersion {
   Components?: { Name: string; Version: string }[];
